@@ -1,0 +1,102 @@
+"""Settings: frozen values that refuse unknown keys, read from YAML with ``${NAME}`` from the environment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stream.errors import UsageError
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class Settings(BaseModel):
+    """Base of every section of the configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load_yaml(path: Path, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Read a YAML mapping and fill in ``${NAME}``.
+
+    Raises:
+        UsageError: the file is missing, is not YAML or not a mapping, or names a variable that is not set.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(f"cannot read the configuration {path}: {_reason(exc)}") from exc
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as exc:
+        mark = getattr(exc, "problem_mark", None)
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UsageError(f"{path} is not valid YAML{place}: {getattr(exc, 'problem', None) or exc}") from exc
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} must hold a mapping of settings, it holds a {type(content).__name__}")
+    return {str(key): _fill(value, os.environ if environment is None else environment) for key, value in content.items()}
+
+
+def build(kind: type[S], values: Mapping[str, Any], *, origin: str) -> S:
+    """Validate ``values`` as ``kind``; ``origin`` (a file, "the command line") is named in the error.
+
+    Raises:
+        UsageError: with every wrong key, its place and what is allowed.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as exc:
+        raise UsageError(f"{origin}: " + "; ".join(_problem(error, kind) for error in exc.errors())) from exc
+
+
+def fingerprint(settings: Settings) -> str:
+    """A short hash of the settings, the same for the same values."""
+    canonical = json.dumps(settings.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def to_yaml(settings: Settings) -> str:
+    """The settings as YAML that :func:`load_yaml` and :func:`build` read back."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _problem(error: Any, kind: type[Settings]) -> str:
+    place = ".".join(str(part) for part in error["loc"]) or kind.__name__
+    if error["type"] == "extra_forbidden":
+        return f"unknown key '{place}'"
+    return f"{place}: {error['msg'][:1].lower()}{error['msg'][1:]} (got {error['input']!r})"
+
+
+def _fill(value: Any, environment: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _fill(item, environment) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_fill(item, environment) for item in value]
+    if isinstance(value, str):
+        return _VARIABLE.sub(lambda match: _lookup(match.group(1), environment), value)
+    return value
+
+
+def _lookup(name: str, environment: Mapping[str, str]) -> str:
+    if name not in environment:
+        raise UsageError(f"the configuration uses ${{{name}}}, but the environment has no variable {name}")
+    return environment[name]
+
+
+def _reason(exc: OSError | UnicodeDecodeError) -> str:
+    if isinstance(exc, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    return exc.strerror or str(exc)

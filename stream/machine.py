@@ -1,0 +1,44 @@
+"""What this process may use of the machine it runs on."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+_CGROUP_V2_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP_V1_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+_CGROUP_V1_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
+
+
+def usable_cores() -> int:
+    """Cores this process may use: the smaller of its affinity and its container's quota, at least one."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cgroup_quota_cores()
+    return max(1, affinity if quota is None else min(affinity, math.ceil(quota)))
+
+
+def cgroup_quota_cores() -> float | None:
+    """The container's CPU limit in cores, None where there is none (or no cgroup)."""
+    text = _read(_CGROUP_V2_QUOTA)
+    if text is not None:
+        quota, _, period = text.partition(" ")
+        return None if quota == "max" else _cores(quota, period)
+    quota_text, period_text = _read(_CGROUP_V1_QUOTA), _read(_CGROUP_V1_PERIOD)
+    if quota_text is None or period_text is None or quota_text.startswith("-"):
+        return None
+    return _cores(quota_text, period_text)
+
+
+def _cores(quota_us: str, period_us: str) -> float | None:
+    try:
+        return float(quota_us) / float(period_us)
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None

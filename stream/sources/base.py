@@ -1,0 +1,103 @@
+"""The role of a source, and the thread that reads it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from stream.channel import Channel, ChannelClosed
+from stream.errors import VideoDiscoError
+from stream.frame import Frame, NetworkView, SourceInfo
+
+ViewPlanner = Callable[[int, int], NetworkView]
+"""From the upright picture's width and height to what the detector wants to see of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLosses:
+    """What a source could not deliver as it should: ``corrupt_packets`` gave no picture, ``damaged_frames`` were
+    delivered with the decoder's own repairs, the others had their pts mended. ``truncated`` says that the source
+    ended with an error before its end."""
+
+    corrupt_packets: int = 0
+    damaged_frames: int = 0
+    pts_missing: int = 0
+    pts_not_forward: int = 0
+    truncated: str | None = None
+
+    @property
+    def any_frames(self) -> bool:
+        """Whether pictures were lost or damaged (mended times alone lose nothing)."""
+        return bool(self.corrupt_packets or self.damaged_frames or self.truncated)
+
+
+class Source(Protocol):
+    """Decodes one video. ``open``, ``frames`` and ``close`` are called on one thread, in that order.
+
+    ``open`` raises :class:`stream.errors.SourceError`; ``frames`` ends at the source's end and raises
+    :class:`stream.errors.DecodeError` when it cannot go on; ``close`` is called once after a successful ``open``.
+    """
+
+    name: str
+
+    def open(self) -> SourceInfo: ...
+
+    def frames(self, plan: ViewPlanner) -> Iterator[Frame]: ...
+
+    def close(self) -> None: ...
+
+    @property
+    def losses(self) -> SourceLosses: ...
+
+
+class SourceReader:
+    """The thread that opens a source, decodes it into a channel and closes it."""
+
+    def __init__(self, source: Source, plan: ViewPlanner, frames: Channel[Frame]) -> None:
+        self._source = source
+        self._plan = plan
+        self._frames = frames
+        self._opened: Channel[SourceInfo] = Channel(1)
+        self._quit = threading.Event()
+        self._thread = threading.Thread(target=self._read, name=f"decode:{source.name}", daemon=True)
+
+    async def start(self) -> SourceInfo:
+        """Open the source. Raises SourceError when it does not open."""
+        self._thread.start()
+        return await self._opened.aget()
+
+    def stop(self) -> None:
+        """Let the frames end here; what is decoded already still goes through."""
+        self._quit.set()
+
+    def abandon(self) -> None:
+        """Nobody takes frames any more: the thread ends as soon as libav returns."""
+        self._quit.set()
+        self._frames.cancel()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread; False when it is still inside libav."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _read(self) -> None:
+        try:
+            self._opened.put(self._source.open())
+        except VideoDiscoError as exc:
+            self._opened.close(exc)
+            return
+        error: BaseException | None = None
+        try:
+            for frame in self._source.frames(self._plan):
+                self._frames.put(frame)
+                if self._quit.is_set():
+                    break
+        except ChannelClosed:
+            pass
+        except BaseException as exc:  # noqa: BLE001 - the thread's boundary: its owner gets the error and raises it
+            error = exc
+        finally:
+            self._source.close()
+            self._frames.close(error)

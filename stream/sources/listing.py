@@ -1,0 +1,89 @@
+"""From what a user names on the command line to the files it means."""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stream.errors import SourceError
+
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .asf .avi .dav .flv .gif .h264 .h265 .hevc .m2ts .m4v .mjpeg .mjpg .mkv .mov .mp4 .mpeg .mpg .mts .mxf"
+    " .ogv .ts .vob .webm .wmv .y4m".split()
+)
+"""Which files of a folder are taken for videos; a file that is named itself is opened whatever it is called."""
+
+LIST_SUFFIXES = frozenset({".txt", ".list", ".streams"})
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A source to open, under a name of its own within the run."""
+
+    name: str
+    path: Path
+
+
+def expand(arguments: Sequence[str]) -> list[Listed]:
+    """All files that ``arguments`` mean, in the order given; each file, folder, glob or list file.
+
+    Raises:
+        SourceError: a pattern or folder that matches nothing, a list that cannot be read.
+    """
+    paths = [path for argument in arguments for path in _paths(argument)]
+    unique = list(dict.fromkeys(path.absolute() for path in paths))
+    return [Listed(name, path) for name, path in zip(_names(unique), unique, strict=True)]
+
+
+def _paths(argument: str) -> list[Path]:
+    if "://" in argument or argument.isdecimal() and not Path(argument).exists():
+        raise SourceError(f"{_kind(argument)} cannot be read yet: this version reads recorded files only")
+    path = Path(argument).expanduser()
+    if path.is_dir():
+        return _videos_in(path)
+    if path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
+        return _listed_in(path)
+    if not path.exists() and glob.has_magic(argument):
+        matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
+        if not matches:
+            raise SourceError(f"no file matches {argument}")
+        return [match for match in matches if match.is_file()]
+    return [path]
+
+
+def _kind(argument: str) -> str:
+    return "a camera's address" if "://" in argument else f"webcam {argument}"
+
+
+def _videos_in(folder: Path) -> list[Path]:
+    videos = sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+    if not videos:
+        raise SourceError(f"the folder {folder} holds no video file; name a file, or a folder that holds some")
+    return videos
+
+
+def _listed_in(path: Path) -> list[Path]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SourceError(f"the list {path} cannot be read as text: {exc}") from exc
+    entries = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not entries:
+        raise SourceError(f"the list {path} names no source; write one a line")
+    return [found for entry in entries for found in _paths(str(path.parent / entry) if "://" not in entry else entry)]
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """File names, with their folder before them where two files are called the same, and a number as a last resort."""
+    counts = Counter(path.name for path in paths)
+    names: list[str] = []
+    for path in paths:
+        name = path.name if counts[path.name] == 1 else f"{path.parent.name}_{path.name}"
+        number = 2
+        while name in names:
+            name, number = f"{path.stem}_{number}{path.suffix}", number + 1
+        names.append(name)
+    return names

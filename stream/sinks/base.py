@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Protocol
 
+from stream.errors import SinkError
 from stream.frame import FrameResult, SourceInfo
 
 
@@ -29,3 +31,16 @@ class Sink(Protocol):
     def outputs(self) -> list[Path]:
         """The files or folders it makes, for the closing table."""
         ...
+
+
+def write_failure(path: Path, error: OSError) -> SinkError:
+    """The one sentence for an output that cannot be written, with the way out that fits the cause."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            way_out = "free some space there, or choose another folder with --project"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            way_out = "make it writable, or choose another folder with --project"
+        case _:
+            way_out = "choose another folder with --project"
+    reason = (error.strerror or str(error)).lower()
+    return SinkError(f"cannot write {path}: {reason}; {way_out}")

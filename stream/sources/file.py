@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
@@ -45,9 +45,13 @@ class FileSource:
     """Every frame of a file, in order, as :class:`stream.sources.base.Source`.
 
     Undecodable packets are skipped and counted, missing or backward times mended and counted, rotation applied.
+    ``wants_pictures`` says of a frame's index whether a sink wants its whole picture: converting it costs more
+    than decoding it.
     """
 
-    def __init__(self, path: Path, *, name: str, wants_pictures: bool, part: FileRange = FileRange()) -> None:
+    def __init__(
+        self, path: Path, *, name: str, wants_pictures: Callable[[int], bool], part: FileRange = FileRange()
+    ) -> None:
         self.name = name
         self._path = path
         self._wants_pictures = wants_pictures
@@ -96,14 +100,11 @@ class FileSource:
 
     def _frame(self, picture: av.VideoFrame, pts: int, index: int, plan: ViewPlanner, decode_s: float) -> Frame:
         width, height = upright_size(picture)
-        network = letterbox = None
-        preprocess_s = 0.0
-        if index % self._part.stride == 0:
-            view = plan(width, height)  # the first plan loads the model, which is no frame's waiting time
-            planned_s = time.monotonic()
-            network, letterbox = self._converter.network(picture, view)
-            preprocess_s = time.monotonic() - planned_s
+        # The first plan loads the model, which is no frame's waiting time: so it is made before the clock is read.
+        view = plan(width, height) if index % self._part.stride == 0 else None
         received_s = time.monotonic()
+        network, letterbox = self._converter.network(picture, view) if view else (None, None)
+        whole = self._converter.picture(picture) if self._wants_pictures(index) else None
         return Frame(
             source=self.name,
             index=index,
@@ -114,9 +115,9 @@ class FileSource:
             height=height,
             network=network,
             letterbox=letterbox,
-            picture=self._converter.picture(picture) if self._wants_pictures else None,
+            picture=whole,
             decode_s=decode_s,
-            preprocess_s=preprocess_s,
+            preprocess_s=time.monotonic() - received_s,
         )
 
     def _bounds(self, container: InputContainer, stream: VideoStream) -> tuple[float, float]:
@@ -164,7 +165,7 @@ class FileSource:
                 yield picture
         self._count(pts_missing=self._pts.missing, pts_not_forward=self._pts.not_forward)
 
-    def _packets(self, container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+    def _packets(self, container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
         try:
             yield from container.demux(stream)
         except (av.error.FFmpegError, OSError) as exc:
@@ -178,7 +179,9 @@ class FileSource:
             duration = duration_s(container, stream)
             length = f"it lasts {duration:.1f} s" if duration else "its length is unknown"
             return f"{self._path} has no frame between --start and --end; {length}"
-        return f"{self._path} names a video of kind {stream.codec_context.name} but holds no picture that can be decoded"
+        return (
+            f"{self._path} names a video of kind {stream.codec_context.name} but holds no picture that can be decoded"
+        )
 
 
 def describe(

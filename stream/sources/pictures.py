@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -37,7 +39,7 @@ class PictureConverter:
             interpolation=Interpolation.FAST_BILINEAR,
             threads=1,
         )
-        inner = _upright(scaled.to_ndarray(), frame.rotation)
+        inner = _upright(_pixels(scaled), frame.rotation)
         if (box.inner_height, box.inner_width) == (view.height, view.width):
             return np.ascontiguousarray(inner), box
         canvas = np.full((view.height, view.width, 3), PADDING_GREY, np.uint8)
@@ -47,7 +49,7 @@ class PictureConverter:
     def picture(self, frame: av.VideoFrame) -> Pixels:
         """The whole upright picture, uint8 ``(height, width, 3)`` BGR, contiguous and ours alone."""
         converted = self._to_picture.reformat(frame, format="bgr24", threads=1)
-        pixels = _upright(converted.to_ndarray(), frame.rotation)
+        pixels = _upright(_pixels(converted), frame.rotation)
         # Without a conversion to_ndarray shows the decoder's own memory, which the next frame overwrites.
         return pixels.copy() if converted is frame else np.ascontiguousarray(pixels)
 
@@ -59,3 +61,7 @@ def upright_size(frame: av.VideoFrame) -> tuple[int, int]:
 
 def _upright(pixels: Pixels, rotation_degrees: int) -> Pixels:
     return np.rot90(pixels, k=(rotation_degrees // 90) % 4) if rotation_degrees % 360 else pixels
+
+
+def _pixels(frame: av.VideoFrame) -> Pixels:
+    return cast(Pixels, frame.to_ndarray())  # the packed 8-bit formats asked for here are uint8

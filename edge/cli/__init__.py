@@ -1,0 +1,17 @@
+"""The edge's commands. Each module imports only typer and the standard library until its command runs."""
+
+from __future__ import annotations
+
+import typer
+
+from edge.cli import bench, checks, config, probe, run
+
+
+def mount(app: typer.Typer) -> None:
+    """Add the edge's commands to ``app``."""
+    app.command("run")(run.run)
+    app.command("predict", hidden=True)(run.run)
+    app.command("probe")(probe.probe)
+    app.command("checks")(checks.checks)
+    app.command("bench")(bench.bench)
+    app.add_typer(config.app, name="config")

@@ -1,0 +1,45 @@
+"""Options over a configuration file: what the command line says wins, what it leaves out stays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edge.config import RunSettings
+from stream.config import build, load_yaml
+from stream.errors import UsageError
+
+
+def overlay_options(config: Path | None, options: Mapping[str, Any]) -> RunSettings:
+    """The settings of ``config`` with all options that were given laid over them.
+
+    Raises:
+        UsageError: a wrong value or key, or no source at all.
+    """
+    given = _given(options)
+    values = _merged(load_yaml(config), given) if config else given
+    settings = build(RunSettings, values, origin=str(config) if config else "the command line")
+    if not settings.sources:
+        raise UsageError("no source is named: videodisco run street.mp4 (a file, a folder, a glob or a list file)")
+    return settings
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for key, value in options.items():
+        if isinstance(value, Mapping):
+            section = _given(value)
+            if section:
+                given[key] = section
+        elif value is not None:
+            given[key] = value
+    return given
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        inner = merged.get(key)
+        merged[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return merged

@@ -1,0 +1,86 @@
+"""``videodisco run``: process recorded videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="SOURCE...", help="Video files, folders, globs, or list files with a source a line."),
+]
+
+
+def run(
+    sources: Sources = None,
+    config: Annotated[Path | None, typer.Option(help="Settings from a YAML file; options override it.")] = None,
+    model: Annotated[str | None, typer.Option(help="A bundled model's name or an ONNX file.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, coreml or openvino.")] = None,
+    conf: Annotated[float | None, typer.Option(help="Least confidence of a detection, 0 to 1. [default: 0.3]")] = None,
+    iou: Annotated[float | None, typer.Option(help="Most overlap of two boxes of a class. [default: 0.6]")] = None,
+    max_det: Annotated[int | None, typer.Option(help="Most boxes a frame. [default: 300]")] = None,
+    imgsz: Annotated[int | None, typer.Option(help="Longest side of the network's input, in pixels.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Names or numbers to keep, with commas: person,car or 0,2.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Inference threads. [default: one a usable core]")] = None,
+    tracker: Annotated[str | None, typer.Option(help="bytetrack, ocsort or off. [default: bytetrack]")] = None,
+    vid_stride: Annotated[int | None, typer.Option(help="Detect in every n-th frame. [default: 1]")] = None,
+    start: Annotated[float | None, typer.Option(help="Begin at this second of each file.")] = None,
+    end: Annotated[float | None, typer.Option(help="End at this second of each file.")] = None,
+    save: Annotated[bool | None, typer.Option("--save", help="Record the annotated video.")] = None,
+    save_txt: Annotated[bool | None, typer.Option("--save-txt", help="Write YOLO labels.")] = None,
+    save_conf: Annotated[bool | None, typer.Option("--save-conf", help="Add confidence to YOLO labels.")] = None,
+    save_crop: Annotated[bool | None, typer.Option("--save-crop", help="Save a picture of every detection.")] = None,
+    save_csv: Annotated[bool | None, typer.Option("--save-csv", help="Write predictions.csv as well.")] = None,
+    project: Annotated[Path | None, typer.Option(help="Folder of all runs. [default: runs]")] = None,
+    name: Annotated[str | None, typer.Option(help="Folder of this run. [default: run]")] = None,
+    exist_ok: Annotated[bool | None, typer.Option("--exist-ok", help="Write into an existing folder.")] = None,
+    resume: Annotated[bool | None, typer.Option("--resume", help="Skip what a former run finished.")] = None,
+    mlflow: Annotated[bool | None, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow. [default: on]")] = None,
+    mlflow_uri: Annotated[str | None, typer.Option(help="An MLflow server. [default: a local store]")] = None,
+    experiment: Annotated[str | None, typer.Option(help="MLflow experiment. [default: videodisco]")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print what happens inside, and tracebacks.")] = False,
+) -> int:
+    """Detect and track objects in recorded videos.
+
+    Makes runs/NAME with predictions.jsonl and summary.json; --save adds the annotated video. Every frame is
+    processed, in order. Exit codes: 0 done, 2 usage or output, 3 no source opened, 4 model refused, 5 finished
+    with losses, 130 Ctrl-C.
+    """
+    from edge.cli.execute import execute
+    from edge.cli.options import overlay_options
+
+    values: dict[str, Any] = {
+        "sources": tuple(sources) if sources else None,
+        "start_s": start,
+        "end_s": end,
+        "vid_stride": vid_stride,
+        "tracker": tracker,
+        "resume": resume,
+        "detector": {
+            "model": model,
+            "device": device,
+            "confidence": conf,
+            "iou": iou,
+            "max_detections": max_det,
+            "image_size": imgsz,
+            "workers": workers,
+            "classes": tuple(part.strip() for part in classes.split(",") if part.strip()) if classes else None,
+        },
+        "output": {
+            "project": project,
+            "name": name,
+            "exist_ok": exist_ok,
+            "video": save,
+            "labels": save_txt,
+            "label_confidence": save_conf,
+            "crops": save_crop,
+            "csv": save_csv,
+        },
+        "mlflow": {"enabled": mlflow, "uri": mlflow_uri, "experiment": experiment},
+    }
+    return execute(overlay_options(config, values), quiet=quiet, debug=debug)

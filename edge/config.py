@@ -1,0 +1,68 @@
+"""The edge's settings: what ``videodisco run`` does, from a file or from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from stream.config import Settings
+from stream.telemetry import MlflowSettings
+
+DEFAULT_CONFIDENCE = 0.3
+"""ByteTrack wants the weak detections too: on real video identities hold better from 0.3 than from 0.5."""
+
+
+class DetectorSettings(Settings):
+    """Which model looks, and what counts as found."""
+
+    model: str = Field("auto", description="A bundled model's name, or the path of an ONNX file.")
+    device: Literal["auto", "cpu", "cuda", "coreml", "openvino"] = Field("auto", description="Where the model runs.")
+    confidence: float = Field(DEFAULT_CONFIDENCE, ge=0, le=1, description="Detections below this are dropped.")
+    iou: float = Field(0.6, ge=0, le=1, description="Of two boxes of a class that overlap more, the weaker goes.")
+    max_detections: int = Field(300, ge=1, le=10_000, description="At most so many boxes a frame.")
+    classes: tuple[str, ...] = Field((), description="Names or numbers of the classes to keep; empty keeps all.")
+    image_size: int | None = Field(
+        None, ge=32, le=4096, description="Longest side of the network's input in pixels; empty takes the model's own."
+    )
+    workers: int | None = Field(None, ge=1, le=256, description="Inference threads; empty takes one a usable core.")
+
+
+class OutputSettings(Settings):
+    """What is kept, and where."""
+
+    project: Path = Field(Path("runs"), description="Folder of all runs.")
+    name: str = Field("run", min_length=1, max_length=100, description="Folder of this run, numbered when taken.")
+    exist_ok: bool = Field(False, description="Write into the run's folder even if it exists.")
+    video: bool = Field(False, description="Record the annotated video.")
+    labels: bool = Field(False, description="Write YOLO label files.")
+    label_confidence: bool = Field(False, description="Add the confidence to YOLO labels.")
+    crops: bool = Field(False, description="Save every detection's picture.")
+    csv: bool = Field(False, description="Write predictions.csv besides predictions.jsonl.")
+
+    @model_validator(mode="after")
+    def _name_is_one_folder(self) -> OutputSettings:
+        if "/" in self.name or "\\" in self.name or self.name in {".", ".."}:
+            raise ValueError("name must be a folder's name, not a path; put the path into project")
+        return self
+
+
+class RunSettings(Settings):
+    """All of ``videodisco run``."""
+
+    sources: tuple[str, ...] = Field((), description="Files, folders, globs or list files.")
+    start_s: float = Field(0.0, ge=0, description="Skip so many seconds of each file.")
+    end_s: float | None = Field(None, gt=0, description="Stop after so many seconds from each file's beginning.")
+    vid_stride: int = Field(1, ge=1, le=1000, description="Detect in every n-th frame; the tracker carries the rest.")
+    tracker: Literal["bytetrack", "ocsort", "off"] = Field("bytetrack", description="Who gives objects identities.")
+    detector: DetectorSettings = DetectorSettings()
+    output: OutputSettings = OutputSettings()
+    mlflow: MlflowSettings = MlflowSettings()
+    resume: bool = Field(False, description="Skip what a former run of the same name finished.")
+
+    @model_validator(mode="after")
+    def _range_is_not_empty(self) -> RunSettings:
+        if self.end_s is not None and self.end_s <= self.start_s:
+            raise ValueError(f"end_s ({self.end_s:g}) must be after start_s ({self.start_s:g})")
+        return self

@@ -1,0 +1,109 @@
+"""Identities over time: the trackers library, and our own boxes between detections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+
+from stream.frame import SourceInfo
+
+if TYPE_CHECKING:
+    import supervision as sv
+    from numpy.typing import NDArray
+
+TrackerName = Literal["bytetrack", "ocsort", "off"]
+
+CARRY_LIMIT_S = 1.0
+"""Boxes are carried for at most this long without a detection: after that nobody knows where things are."""
+
+_FALLBACK_RATE = 25.0
+
+
+def tracker_maker(name: TrackerName, *, stride: int = 1) -> Callable[[SourceInfo], ObjectTracker]:
+    """A function that makes a fresh tracker for a source; ``stride`` is how many frames lie between detections."""
+
+    def make(info: SourceInfo) -> ObjectTracker:
+        rate = float(info.frame_rate) or _FALLBACK_RATE
+        return ObjectTracker(_library_tracker(name, rate / stride))
+
+    return make
+
+
+class ObjectTracker:
+    """Tracks one source's objects, as :class:`stream.pipeline.Tracker`.
+
+    Between detections each box moves on as it moved between its last two sightings, for at most
+    :data:`CARRY_LIMIT_S`.
+    """
+
+    def __init__(self, library: Any | None) -> None:
+        self._library = library
+        self._seen: _Sighting | None = None
+        self._before: _Sighting | None = None
+
+    def update(self, detections: sv.Detections, time_s: float) -> sv.Detections:
+        """Detections with ``tracker_id`` (-1 while not confirmed), in any order; without one when tracking is off."""
+        if self._library is not None:
+            tracked = self._library.update(detections, timestamp=time_s)
+            # The library answers "nothing" with a value that has lost the columns its neighbours carry.
+            detections = tracked if len(tracked) else _emptied(detections)
+        self._before, self._seen = self._seen, _Sighting(detections, time_s)
+        return detections
+
+    def carry(self, time_s: float, width: int, height: int) -> sv.Detections:
+        """The last detections where they should be at ``time_s``, clipped to the picture."""
+        import supervision as sv
+
+        if self._seen is None:
+            return sv.Detections.empty()
+        if time_s - self._seen.time_s > CARRY_LIMIT_S:
+            return _emptied(self._seen.detections)
+        return self._seen.moved_to(time_s, self._before, width, height)
+
+
+class _Sighting:
+    """The detections of one moment."""
+
+    def __init__(self, detections: sv.Detections, time_s: float) -> None:
+        self.detections = detections
+        self.time_s = time_s
+
+    def moved_to(self, time_s: float, before: _Sighting | None, width: int, height: int) -> sv.Detections:
+        xyxy = self.detections.xyxy.astype(np.float32)
+        if before is not None and self.time_s > before.time_s:
+            xyxy += self._motion_since(before) * ((time_s - self.time_s) / (self.time_s - before.time_s))
+        xyxy[:, 0::2] = xyxy[:, 0::2].clip(0, width)
+        xyxy[:, 1::2] = xyxy[:, 1::2].clip(0, height)
+        return replace(self.detections, xyxy=xyxy)
+
+    def _motion_since(self, before: _Sighting) -> NDArray[np.float32]:
+        """Pixels each box moved since ``before``, ``(N, 4)``; zero for a box whose track was not seen then."""
+        motion = np.zeros_like(self.detections.xyxy)
+        ids, ids_before = self.detections.tracker_id, before.detections.tracker_id
+        if ids is None or ids_before is None:
+            return motion
+        rows_before = {int(track): row for row, track in enumerate(ids_before) if track >= 0}
+        for row, track in enumerate(ids):
+            if int(track) in rows_before:
+                motion[row] = self.detections.xyxy[row] - before.detections.xyxy[rows_before[int(track)]]
+        return motion
+
+
+def _library_tracker(name: TrackerName, rate: float) -> Any | None:
+    if name == "off":
+        return None
+    import trackers
+
+    maker = {"bytetrack": trackers.ByteTrackTracker, "ocsort": trackers.OCSORTTracker}[name]
+    return maker(frame_rate=rate)
+
+
+def _emptied(detections: sv.Detections) -> sv.Detections:
+    """No detections, with the columns of ``detections`` and a ``tracker_id``."""
+    import supervision as sv
+
+    none = cast(sv.Detections, detections[np.zeros(len(detections), dtype=bool)]) if len(detections) else detections
+    return none if none.tracker_id is not None else replace(none, tracker_id=np.zeros(0, dtype=np.int64))

@@ -1,0 +1,208 @@
+"""One source through detection and tracking into its sinks, in order, with every wait bounded.
+
+    decode thread -> channel -> inference workers -> (order restored) -> tracker -> a channel and thread a sink
+
+The event loop only moves references; pixels are touched by threads. Everything here is a protocol: the pipeline
+knows no file format, model or library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from stream.channel import Channel, ChannelClosed
+from stream.errors import DecodeError, VideoDiscoError
+from stream.frame import Frame, FrameResult, ModelIdentity, NetworkView, SourceInfo, Timings
+from stream.outlet import Outlet
+from stream.sinks.base import Sink
+from stream.sources.base import Source, SourceLosses, SourceReader
+
+if TYPE_CHECKING:
+    import supervision as sv
+
+FRAMES_AHEAD = 4
+"""Decoded frames that wait for a worker: enough to smooth over a slow frame, few enough to hold in memory."""
+
+RESULTS_AHEAD = 8
+"""Results that wait for a sink."""
+
+JOIN_S = 5.0
+"""How long a decode thread may take to leave libav before it is left behind (it is a daemon)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detected:
+    """What a detector found in one frame, and how many seconds that took."""
+
+    detections: sv.Detections
+    preprocess_s: float = 0.0
+    inference_s: float = 0.0
+    postprocess_s: float = 0.0
+
+
+class Detector(Protocol):
+    """Finds objects. Both methods are called from several threads at once."""
+
+    identity: ModelIdentity
+
+    def view(self, width: int, height: int) -> NetworkView: ...
+
+    def detect(self, frame: Frame) -> Detected: ...
+
+
+class Tracker(Protocol):
+    """Gives detections identities over time; called in the order of frames. Times are seconds of the source."""
+
+    def update(self, detections: sv.Detections, time_s: float) -> sv.Detections: ...
+
+    def carry(self, time_s: float, width: int, height: int) -> sv.Detections: ...
+
+
+class TrackerMaker(Protocol):
+    """A tracker of its own for every source."""
+
+    def __call__(self, info: SourceInfo) -> Tracker: ...
+
+
+class Observer(Protocol):
+    """Told of every frame, on the loop's thread; must return at once."""
+
+    def frame_in(self, now_s: float, depth: int) -> None: ...
+
+    def frame_out(self, now_s: float, result: FrameResult) -> None: ...
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a source's way through the pipeline ended."""
+
+    info: SourceInfo | None = None
+    frames: int = 0
+    stopped: bool = False
+    losses: SourceLosses = field(default_factory=SourceLosses)
+    errors: list[VideoDiscoError] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every frame of the source arrived in every sink."""
+        return not (self.stopped or self.errors or self.losses.truncated)
+
+
+class Pipeline:
+    """Runs one source once. Make a new one for the next."""
+
+    def __init__(
+        self,
+        source: Source,
+        detector: Detector,
+        make_tracker: TrackerMaker,
+        sinks: Sequence[Sink],
+        observer: Observer,
+        *,
+        workers: Executor,
+        in_flight: int,
+    ) -> None:
+        self._source = source
+        self._detector = detector
+        self._make_tracker = make_tracker
+        self._sinks = sinks
+        self._observer = observer
+        self._workers = workers
+        self._frames: Channel[Frame] = Channel(FRAMES_AHEAD)
+        self._reader = SourceReader(source, detector.view, self._frames)
+        self._order: asyncio.Queue[tuple[Frame, asyncio.Future[Detected] | None] | None] = asyncio.Queue(in_flight)
+        self._outcome = Outcome()
+
+    def stop(self) -> None:
+        """Take no more frames; what is on its way is finished and written."""
+        self._outcome.stopped = True
+        self._reader.stop()
+
+    async def run(self) -> Outcome:
+        """Run to the source's end. Raises SourceError when it does not open, ModelError when the detector cannot
+        be made; anything later is told in the outcome."""
+        info = self._outcome.info = await self._reader.start()
+        outlets = [Outlet(sink, info, Channel(RESULTS_AHEAD)) for sink in self._sinks]
+        for outlet in outlets:
+            outlet.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._submit())
+                tasks.create_task(self._deliver(self._make_tracker(info), outlets))
+        except* VideoDiscoError as group:
+            raise _first(group) from None
+        finally:
+            self._reader.abandon()
+            await asyncio.gather(*(outlet.finish() for outlet in outlets))
+            self._reader.join(JOIN_S)
+        self._outcome.errors += [outlet.error for outlet in outlets if outlet.error]
+        self._outcome.losses = self._source.losses
+        return self._outcome
+
+    async def _submit(self) -> None:
+        """Frames from the decode thread to the workers, at most ``in_flight`` of them at a time."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                frame = await self._frames.aget()
+                self._observer.frame_in(time.monotonic(), self._frames.depth)
+                found = None
+                if frame.network is not None:
+                    found = loop.run_in_executor(self._workers, self._detector.detect, frame)
+                await self._order.put((frame, found))
+        except ChannelClosed:
+            pass
+        except DecodeError as exc:
+            self._outcome.errors.append(exc)
+        await self._order.put(None)
+
+    async def _deliver(self, tracker: Tracker, outlets: Sequence[Outlet]) -> None:
+        """Detections in the order of frames to the tracker and the sinks."""
+        while (entry := await self._order.get()) is not None:
+            frame, found = entry
+            result = self._result(frame, None if found is None else await found, tracker)
+            for outlet in outlets:
+                await outlet.put(result)
+            self._outcome.frames += 1
+            self._observer.frame_out(time.monotonic(), result)
+            if outlets and all(outlet.error for outlet in outlets):
+                self._reader.stop()  # nobody is left to write for
+
+    def _result(self, frame: Frame, found: Detected | None, tracker: Tracker) -> FrameResult:
+        begun_s = time.monotonic()
+        if found is None:
+            detections = tracker.carry(frame.pts_s, frame.width, frame.height)
+        else:
+            detections = tracker.update(found.detections, frame.pts_s)
+        return FrameResult(
+            frame=frame,
+            detections=detections,
+            model=self._detector.identity,
+            timings=_timings(frame, found, begun_s, time.monotonic()),
+            carried=found is None,
+        )
+
+
+def _timings(frame: Frame, found: Detected | None, begun_s: float, done_s: float) -> Timings:
+    inference_s, postprocess_s = (found.inference_s, found.postprocess_s) if found else (0.0, 0.0)
+    preprocess_s = frame.preprocess_s + (found.preprocess_s if found else 0.0)
+    track_s, total_s = done_s - begun_s, done_s - frame.received_s
+    return Timings(
+        decode_s=frame.decode_s,
+        queue_s=max(0.0, total_s - preprocess_s - inference_s - postprocess_s - track_s),
+        preprocess_s=preprocess_s,
+        inference_s=inference_s,
+        postprocess_s=postprocess_s,
+        track_s=track_s,
+        total_s=total_s,
+    )
+
+
+def _first(group: BaseExceptionGroup[VideoDiscoError]) -> VideoDiscoError:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

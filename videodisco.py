@@ -1,0 +1,57 @@
+"""The command ``videodisco``: mounts the commands of each room, and turns every ending into an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+import typer
+
+from edge import cli as edge_cli
+from stream.errors import EXIT_BUG, EXIT_DONE, EXIT_SIGINT, EXIT_USAGE, VideoDiscoError
+
+app = typer.Typer(
+    name="videodisco",
+    help="Point it at a video: detections, tracks, an annotated recording and an MLflow run come out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+edge_cli.mount(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; the last word on every error."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    try:
+        code = app(arguments, standalone_mode=False)
+        return code if isinstance(code, int) else EXIT_DONE
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except click.ClickException as exc:
+        exc.show()
+        return EXIT_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_SIGINT
+    except BrokenPipeError:
+        # The reader of our output left (`videodisco checks | head`); it has what it wanted.
+        sys.stderr.close()
+        return EXIT_DONE
+    except VideoDiscoError as exc:
+        if debug:
+            raise
+        print(f"videodisco: {exc}", file=sys.stderr)  # noqa: T201 - this is the terminal
+        return exc.exit_code
+    except Exception as exc:  # the process's boundary: a bug of ours, said as one
+        if debug:
+            raise
+        text = f"videodisco: a bug: {type(exc).__name__}: {exc} (run it again with --debug and report what it prints)"
+        print(text, file=sys.stderr)  # noqa: T201 - this is the terminal
+        return EXIT_BUG
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""Boxes and labels drawn on pictures, in the look of supervision's annotators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.frame import FrameResult, Pixels, Refinement
+
+if TYPE_CHECKING:
+    import supervision as sv
+
+# The picture height at which supervision's own sizes (lines of 2 px, text of scale 0.5) look right.
+_REFERENCE_HEIGHT_PX = 720
+# Smaller text cannot be read.
+_SMALLEST_TEXT_SCALE = 0.35
+# Between black and white by the eye's weighting of red, green and blue: lighter colours get black text.
+_LIGHT_LUMA = 150
+
+
+class Overlay:
+    """Draws a result on a copy of its picture; sizes follow the picture's height. For one thread.
+
+    supervision is imported at the first picture that has boxes: it costs most of a second.
+    """
+
+    def __init__(self) -> None:
+        self._brush: _Brush | None = None
+
+    def draw(self, picture: Pixels, result: FrameResult) -> Pixels:
+        """A copy of the BGR picture with the result's boxes; those that are not finite or lie outside are left out."""
+        canvas = picture.copy()
+        height, width = picture.shape[:2]
+        visible = _visible(np.asarray(result.detections.xyxy, np.float32), width, height)
+        if visible.any():
+            if self._brush is None or self._brush.height_px != height:
+                self._brush = _Brush.for_height(height)
+            self._brush.paint(canvas, result, visible)
+        return canvas
+
+
+@dataclass(frozen=True, slots=True)
+class _Brush:
+    """supervision's annotators, set for one picture height; a label is about ``label_height_px`` high."""
+
+    height_px: int
+    box: sv.BoxAnnotator
+    carried_box: sv.BoxAnnotator
+    label: sv.LabelAnnotator
+    label_height_px: int
+    character_width_px: float
+
+    @classmethod
+    def for_height(cls, height_px: int) -> _Brush:
+        import cv2
+        import supervision as sv
+
+        scale = height_px / _REFERENCE_HEIGHT_PX
+        line_px, padding_px = max(1, round(2 * scale)), max(2, round(4 * scale))
+        text_scale, text_px = max(_SMALLEST_TEXT_SCALE, 0.5 * scale), max(1, round(scale))
+        sample = "#00 Person 0.00"
+        (text_width, text_height), _ = cv2.getTextSize(sample, cv2.FONT_HERSHEY_SIMPLEX, text_scale, text_px)
+        colours = sv.ColorPalette.DEFAULT
+        return cls(
+            height_px=height_px,
+            box=sv.BoxAnnotator(colours, thickness=line_px),
+            carried_box=sv.BoxAnnotator(colours, thickness=max(1, line_px // 2)),
+            label=sv.LabelAnnotator(
+                colours,
+                text_color=_readable_on(colours),
+                text_scale=text_scale,
+                text_thickness=text_px,
+                text_padding=padding_px,
+            ),
+            label_height_px=text_height + 2 * padding_px,
+            character_width_px=text_width / len(sample),
+        )
+
+    def paint(self, canvas: Pixels, result: FrameResult, visible: NDArray[np.bool_]) -> None:
+        """Draw the visible boxes into ``canvas``."""
+        import supervision as sv
+
+        height, width = canvas.shape[:2]
+        detections = result.detections
+        xyxy = detections.xyxy[visible].astype(np.float32).clip(0, (width - 1, height - 1, width - 1, height - 1))
+        class_id = np.zeros(len(xyxy), int) if detections.class_id is None else detections.class_id[visible]
+        texts = label_texts(result, visible)
+        annotator = self.carried_box if result.carried else self.box
+        annotator.annotate(canvas, sv.Detections(xyxy=xyxy, class_id=class_id))
+        anchored = sv.Detections(xyxy=self._label_anchors(xyxy, texts, width), class_id=class_id)
+        self.label.annotate(canvas, anchored, labels=texts)
+
+    def _label_anchors(self, xyxy: NDArray[np.float32], texts: list[str], width: int) -> NDArray[np.float32]:
+        """Boxes whose labels, put on their top-left corner, stay within the picture."""
+        label_widths = np.array([len(text) for text in texts]) * self.character_width_px + self.label_height_px
+        anchors = xyxy.copy()
+        anchors[:, 0] = np.maximum(0, np.minimum(xyxy[:, 0], width - label_widths))
+        anchors[:, 1] = np.maximum(xyxy[:, 1], self.label_height_px)
+        anchors[:, 2:] = np.maximum(anchors[:, 2:], anchors[:, :2])
+        return anchors
+
+
+def label_texts(result: FrameResult, visible: NDArray[np.bool_] | None = None) -> list[str]:
+    """What is written on each (visible) box: ``#12 person 0.87``, or ``#12 dog: golden retriever 0.82`` once refined.
+
+    The id is left out of a box without a track, the confidence out of a carried box.
+    """
+    boxes = result.detections
+    shown: Iterable[Any] = range(len(boxes.xyxy)) if visible is None else np.flatnonzero(visible)
+    names = boxes.data.get("class_name")
+    texts = []
+    for index in shown:
+        track_id = -1 if boxes.tracker_id is None else int(boxes.tracker_id[index])
+        confidence = None if result.carried or boxes.confidence is None else float(boxes.confidence[index])
+        name = "object" if names is None else str(names[index])
+        texts.append(_text(name, track_id, confidence, result.refined.get(track_id)))
+    return texts
+
+
+def _text(name: str, track_id: int, confidence: float | None, refined: Refinement | None) -> str:
+    parts = [f"#{track_id}"] if track_id >= 0 else []
+    if refined is not None:
+        return " ".join([*parts, f"{name}: {refined.label}", f"{refined.confidence:.2f}"])
+    parts.append(name)
+    if confidence is not None:
+        parts.append(f"{confidence:.2f}")
+    return " ".join(parts)
+
+
+def _visible(xyxy: NDArray[np.float32], width: int, height: int) -> NDArray[np.bool_]:
+    """Which boxes ``(N, 4)`` have any area within the picture; comparisons with NaN are false."""
+    x1, y1, x2, y2 = xyxy.T
+    inside = (x1 < width) & (y1 < height) & (x2 > 0) & (y2 > 0) & (x2 > x1) & (y2 > y1)
+    return np.asarray(inside & np.isfinite(xyxy).all(axis=1))
+
+
+def _readable_on(colours: sv.ColorPalette) -> sv.ColorPalette:
+    """Black or white for each colour of a palette."""
+    import supervision as sv
+
+    return sv.ColorPalette(
+        [
+            sv.Color.BLACK if 0.299 * c.r + 0.587 * c.g + 0.114 * c.b > _LIGHT_LUMA else sv.Color.WHITE
+            for c in colours.colors
+        ]
+    )

@@ -17,7 +17,7 @@ _ENVIRONMENT = {"uri": "MLFLOW_TRACKING_URI", "experiment": "MLFLOW_EXPERIMENT_N
 class MlflowSettings(Settings):
     """Whether, where and how often a run is logged to MLflow."""
 
-    enabled: bool = Field(True, description="Log runs to MLflow.")
+    enabled: bool = Field(default=True, description="Log runs to MLflow.")
     uri: str | None = Field(
         None, description="Tracking server or store; without one, a SQLite file in the project folder."
     )

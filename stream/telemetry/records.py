@@ -87,7 +87,8 @@ def pictures(totals: Mapping[str, RunTotals]) -> Record:
 
 
 def finish(status: str, metrics: Mapping[str, float], at: float) -> Record:
-    return {"kind": FINISH, "status": status, "metrics": _finite(metrics), "at": at}
+    summary = {f"summary/{name}": value for name, value in metrics.items()}
+    return {"kind": FINISH, "status": status, "metrics": _finite(summary), "at": at}
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -1,0 +1,52 @@
+"""The file behind a recording: after the first failure to write it, it stays as it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from stream.errors import SinkError
+from stream.sinks.base import write_failure
+
+
+class GuardedFile:
+    """A seekable file for libav to write to, which remembers the first failure instead of raising it.
+
+    What libav writes afterwards is dropped: closing an MP4 first appends the index and then rewrites the
+    beginning to point there, and doing only the second half would spoil fragments that can still be played.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._failure: OSError | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("wb", buffering=0)
+        except OSError as error:
+            raise write_failure(path, error) from error
+
+    @property
+    def failure(self) -> SinkError | None:
+        """What to raise once something could not be written, else None."""
+        return None if self._failure is None else write_failure(self._path, self._failure)
+
+    def write(self, data: bytes) -> int:
+        rest = memoryview(data)
+        try:
+            while rest and self._failure is None:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self._failure = error
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        try:
+            self._file.close()
+        except OSError as error:
+            self._failure = self._failure or error

@@ -1,0 +1,94 @@
+"""The two ONNX models: the translated body between an input stage and the per-stride outputs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, helper
+
+from models.build.tfjs import SourceGraph
+from models.build.translate import Body, translate
+
+OPSET = 21
+IR_VERSION = 10
+STRIDES_PX = (8, 16, 32)
+CLASS_COUNT = 80
+# Four sides, each a distribution over 11 distances.
+BOX_LOGITS = 44
+
+# BGR, in grey levels: what the network was trained with.
+MEAN = np.array([103.53, 116.28, 123.675], np.float32)
+STD = np.array([57.375, 57.12, 58.395], np.float32)
+# The quantised network reads pixels as they are; its zero is a grey level, near the three means.
+ZERO_LEVEL = 114
+
+IMAGES = helper.make_tensor_value_info("images", TensorProto.UINT8, [1, "height", "width", 3])
+CENTRED = helper.make_tensor_value_info("centred", TensorProto.FLOAT, [1, 3, "height", "width"])
+
+
+def float_model(graph: SourceGraph) -> ModelProto:
+    """The exact network: uint8 NHWC in, normalised inside, float16 weights cast when it is loaded."""
+    body, heads = translate(graph, "normalised")
+    head = Body({}, initializers=body.initializers)
+    head.emit("Transpose", "planes", ["images"], perm=[0, 3, 1, 2])
+    head.emit("Cast", "levels", ["planes"], to=TensorProto.FLOAT)
+    head.emit("Sub", "centred", ["levels", head.constant("mean", MEAN.reshape(1, 3, 1, 1))])
+    head.emit("Div", "normalised", ["centred", head.constant("std", STD.reshape(1, 3, 1, 1))])
+    return _model(head.nodes + body.nodes, body, heads, IMAGES)
+
+
+def model_to_quantise(graph: SourceGraph) -> ModelProto:
+    """The same network in float32 with its normalisation folded into the first convolution.
+
+    Its input ``centred`` is ``pixel - ZERO_LEVEL``, so that the quantised input is the pixel itself. Only the
+    rows that touch the zero padding differ from the exact network: their padding is ZERO_LEVEL, not the mean.
+    """
+    body, heads = translate(_fold_normalisation(graph), "centred")
+    return _model(body.nodes, body, heads, CENTRED)
+
+
+def _fold_normalisation(graph: SourceGraph) -> SourceGraph:
+    first = next(node for node in graph.nodes if node.op == "Conv2D")
+    bias = next(node.inputs[1] for node in graph.nodes if node.op == "Add" and node.inputs[0] == first.name)
+    weights: dict[str, NDArray[Any]] = {
+        name: values.astype(np.float32) if values.dtype == np.float16 else values
+        for name, values in graph.weights.items()
+    }
+    kernel = weights[first.inputs[1]] / STD.reshape(1, 1, 3, 1)
+    weights[first.inputs[1]] = kernel
+    weights[bias] = weights[bias] + (kernel * (ZERO_LEVEL - MEAN).reshape(1, 1, 3, 1)).sum(axis=(0, 1, 2))
+    return dataclasses.replace(graph, weights=weights)
+
+
+def _model(nodes: list[NodeProto], body: Body, heads: list[str], entry: ValueInfoProto) -> ModelProto:
+    tail = Body({}, initializers=body.initializers)
+    outputs = []
+    for stride_px, value in zip(STRIDES_PX, heads, strict=True):
+        outputs += _head(tail, value, stride_px)
+    graph = helper.make_graph(nodes + tail.nodes, "nanodet", [entry], outputs, list(body.initializers.values()))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    checker.check_model(model, full_check=True)
+    return model
+
+
+def _head(tail: Body, value: str, stride_px: int) -> list[ValueInfoProto]:
+    """Split one head into scores ``[1, cells, 80]`` and box logits ``[1, cells, 44]``, cells row by row."""
+    classes, boxes = f"classes_{stride_px}", f"distances_{stride_px}"
+    parts = tail.constant("parts", np.array([CLASS_COUNT, BOX_LOGITS]))
+    tail.nodes.append(helper.make_node("Split", [value, parts], [classes, boxes], name=f"split_{stride_px}", axis=1))
+    probabilities = tail.emit("Sigmoid", f"probabilities_{stride_px}", [classes])
+    cells = f"cells_{stride_px}"
+    return [
+        _flat(tail, probabilities, f"scores_{stride_px}", CLASS_COUNT, cells),
+        _flat(tail, boxes, f"boxes_{stride_px}", BOX_LOGITS, cells),
+    ]
+
+
+def _flat(tail: Body, value: str, name: str, channels: int, cells: str) -> ValueInfoProto:
+    shape = tail.constant(f"flat_{channels}", np.array([1, channels, -1]))
+    tail.emit("Reshape", f"{name}_planes", [value, shape])
+    tail.emit("Transpose", name, [f"{name}_planes"], perm=[0, 2, 1])
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, cells, channels])

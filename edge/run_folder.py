@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 from edge.config import OutputSettings
 from stream.errors import OutputError
+from stream.sinks.base import write_failure
 
 PREDICTIONS = "predictions.jsonl"
 SUMMARY = "summary.json"
@@ -41,6 +43,10 @@ class RunFolder:
         return self.path / "crops"
 
     @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
     def summary(self) -> Path:
         return self.path / SUMMARY
 
@@ -51,8 +57,18 @@ class RunFolder:
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Replace the summary in one step: a killed process leaves the old one or the new one, never half of one."""
         partial = self.summary.with_suffix(".json.part")
-        partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        partial.replace(self.summary)
+        try:
+            partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            partial.replace(self.summary)
+        except OSError as exc:
+            partial.unlink(missing_ok=True)
+            raise write_failure(self.summary, exc) from exc
+
+    def remove_if_unused(self) -> None:
+        """Take an empty folder away again, when no source opened."""
+        self.summary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
 
 
 def open_run_folder(output: OutputSettings, *, resume: bool) -> RunFolder:

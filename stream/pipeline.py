@@ -118,6 +118,11 @@ class Pipeline:
         self._order: asyncio.Queue[tuple[Frame, asyncio.Future[Detected] | None] | None] = asyncio.Queue(in_flight)
         self._outcome = Outcome()
 
+    @property
+    def outcome(self) -> Outcome:
+        """How it stands; complete once :meth:`run` has returned."""
+        return self._outcome
+
     def stop(self) -> None:
         """Take no more frames; what is on its way is finished and written."""
         self._outcome.stopped = True
@@ -138,11 +143,19 @@ class Pipeline:
             raise _first(group) from None
         finally:
             self._reader.abandon()
+            self._forget_pending()
             await asyncio.gather(*(outlet.finish() for outlet in outlets))
             self._reader.join(JOIN_S)
         self._outcome.errors += [outlet.error for outlet in outlets if outlet.error]
         self._outcome.losses = self._source.losses
         return self._outcome
+
+    def _forget_pending(self) -> None:
+        """After a failure: nobody will ask for these detections any more."""
+        while not self._order.empty():
+            entry = self._order.get_nowait()
+            if entry is not None and entry[1] is not None:
+                entry[1].cancel()
 
     async def _submit(self) -> None:
         """Frames from the decode thread to the workers, at most ``in_flight`` of them at a time."""

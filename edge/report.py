@@ -1,0 +1,100 @@
+"""What a run tells at its end: the closing table and summary.json are made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from stream.errors import EXIT_DONE, EXIT_LOSSES, EXIT_NO_SOURCE
+from stream.frame import ModelIdentity
+from stream.sources.base import SourceLosses
+from stream.windows import WindowSnapshot
+
+SourceState = Literal["done", "skipped", "incomplete", "stopped", "refused"]
+"""``done``: every frame arrived. ``skipped``: a former run did it. ``incomplete``: an output or the reading failed.
+``stopped``: by the user. ``refused``: it did not open."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """How one source ended. Byte offsets are where its part of the shared files ends."""
+
+    name: str
+    location: str
+    state: SourceState
+    frames: int = 0
+    seconds: float = 0.0
+    errors: tuple[str, ...] = ()
+    losses: SourceLosses = field(default_factory=SourceLosses)
+    predictions_end_byte: int = 0
+    csv_end_byte: int | None = None
+
+    @property
+    def whole(self) -> bool:
+        return self.state in ("done", "skipped") and not self.losses.any_frames
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """A whole run."""
+
+    folder: Path
+    outputs: tuple[Path, ...]
+    sources: tuple[SourceReport, ...]
+    model: ModelIdentity
+    provider: str
+    slots: str
+    seconds: float
+    figures: WindowSnapshot
+    detections: Mapping[str, int]
+    objects: Mapping[str, int]
+    stopped: bool
+    mlflow: str = ""
+    """What to say of the MLflow run: where it is, or what waits; empty when logging is off."""
+
+    @property
+    def frames(self) -> int:
+        return sum(source.frames for source in self.sources if source.state != "skipped")
+
+    @property
+    def fps(self) -> float:
+        return self.frames / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """The code of a run that was not interrupted."""
+        if all(source.state == "refused" for source in self.sources):
+            return EXIT_NO_SOURCE
+        return EXIT_DONE if all(source.whole for source in self.sources) else EXIT_LOSSES
+
+    def summary(self) -> dict[str, Any]:
+        """As the plain values of summary.json; milliseconds, frames a second."""
+        return {
+            "complete": not self.stopped and self.exit_code == EXIT_DONE,
+            "frames": self.frames,
+            "seconds": round(self.seconds, 3),
+            "fps": round(self.fps, 2),
+            "model": asdict(self.model),
+            "provider": self.provider,
+            "slots": self.slots,
+            "sources": source_summaries(self.sources),
+            "detections": dict(self.detections),
+            "objects": dict(self.objects),
+            "latency_ms": {
+                stage: {rank: round(getattr(latency, rank) * 1e3, 3) for rank in ("p50", "p95", "p99")}
+                for stage, latency in self.figures.latencies.items()
+            },
+            "dropped": dict(self.figures.drops),
+        }
+
+
+def source_summaries(sources: Sequence[SourceReport]) -> list[dict[str, Any]]:
+    """The sources' part of summary.json, which ``--resume`` reads back; a skipped source counts as done."""
+    entries = []
+    for source in sources:
+        entry = asdict(source) | {"errors": list(source.errors)}
+        entry["state"] = "done" if source.state == "skipped" else source.state
+        entries.append(entry)
+    return entries

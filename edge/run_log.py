@@ -1,0 +1,92 @@
+"""A run as MLflow hears of it: what is said at the start, in every window and at the end."""
+
+from __future__ import annotations
+
+import platform
+import time
+from pathlib import Path
+
+from edge.config import RunSettings
+from edge.detector import OnnxDetector
+from edge.report import RunReport
+from edge.run_folder import RunFolder
+from stream.config import fingerprint, to_yaml
+from stream.home import home
+from stream.telemetry.journal import open_journal
+from stream.telemetry.process import ProcessFigures
+from stream.telemetry.records import ArtifactRef, RunDescription
+from stream.windows import RunTotals, WindowSnapshot
+
+
+class RunLog:
+    """Tells one run to MLflow, as :class:`edge.meter.RunListener`; says nothing at all when logging is off."""
+
+    def __init__(self, settings: RunSettings, folder: RunFolder, detector: OnnxDetector) -> None:
+        self.samples: list[Path] = []
+        self._settings = settings
+        self._folder = folder
+        self._detector = detector
+        self._journal = (
+            open_journal(settings.mlflow, settings.output.project, home()) if settings.mlflow.enabled else None
+        )
+        self._process = ProcessFigures()
+        self._step = 0
+
+    def begin(self) -> None:
+        if self._journal is not None:
+            params = self._params()
+            model_tags = {key: params[key] for key in ("model_name", "model_version", "model_sha256")}
+            self._journal.begin(
+                RunDescription(
+                    experiment=self._settings.mlflow.experiment,
+                    run_name=self._settings.mlflow.run_name or self._folder.path.name,
+                    started_at=time.time(),
+                    params=params,
+                    tags=model_tags,
+                )
+            )
+
+    def first_result(self) -> None:
+        """The moment to start the child process: before it, its start would slow down the first detection."""
+        if self._journal is not None:
+            self._journal.start_courier()
+
+    def window(self, snapshot: WindowSnapshot) -> None:
+        if self._journal is not None:
+            metrics = snapshot.metrics() | self._process.sample()
+            self._journal.window(metrics, self._step, time.time())
+            self._step += 1
+
+    def finish(self, report: RunReport, totals: RunTotals) -> str:
+        """Hand over the end of the run and wait, bounded, for its delivery; the sentence for the user."""
+        if self._journal is None:
+            return ""
+        status = "KILLED" if report.stopped else "FINISHED" if report.exit_code == 0 else "FAILED"
+        metrics = {"summary/frames": float(report.frames), "summary/fps": report.fps, "summary/seconds": report.seconds}
+        metrics |= {f"summary/objects/{name}": float(count) for name, count in report.objects.items()}
+        self._journal.finish(status, metrics, time.time(), self._artifacts(), {"": totals})
+        delivery = self._journal.close()
+        return delivery.sentence if not delivery.complete else ""
+
+    def _params(self) -> dict[str, str]:
+        settings, identity = self._settings, self._detector.identity
+        return {
+            "config_hash": fingerprint(settings),
+            "model_name": identity.name,
+            "model_version": identity.version,
+            "model_sha256": identity.sha256,
+            "provider": self._detector.provider,
+            "host": platform.node(),
+            "source": ", ".join(settings.sources)[:500],
+            "tracker": settings.tracker,
+            "confidence": str(settings.detector.confidence),
+            "vid_stride": str(settings.vid_stride),
+        }
+
+    def _artifacts(self) -> list[ArtifactRef]:
+        config = self._folder.path / "config.yaml"
+        config.write_text(to_yaml(self._settings), encoding="utf-8")
+        files = [config, self._folder.summary, self._folder.predictions]
+        return [ArtifactRef(path) for path in files if path.exists()] + [
+            ArtifactRef(path, "samples") for path in self.samples
+        ]

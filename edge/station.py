@@ -1,0 +1,248 @@
+"""The edge program, built from its settings: sources, detector, sinks and telemetry put together and run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from edge.config import RunSettings
+from edge.detector import OnnxDetector
+from edge.meter import RunMeter
+from edge.report import RunReport, SourceReport, SourceState, source_summaries
+from edge.run_folder import open_run_folder
+from edge.run_log import RunLog
+from edge.slots import plan_slots
+from edge.tracker import tracker_maker
+from models.catalogue import find
+from stream.errors import SourceError
+from stream.machine import usable_cores
+from stream.overlay import Overlay
+from stream.pipeline import Outcome, Pipeline
+from stream.sinks.base import Sink
+from stream.sinks.crops import CropsSink
+from stream.sinks.csv import CsvSink
+from stream.sinks.jsonl import PredictionsSink
+from stream.sinks.recorder import VideoSink
+from stream.sinks.samples import SAMPLE_FRAMES, SamplesSink
+from stream.sinks.yolo import LabelsSink
+from stream.sources.file import FileRange, FileSource
+from stream.sources.listing import Listed, expand
+
+AHEAD_OF_WORKERS = 2
+"""Frames submitted beyond the workers' number: a worker that finishes always finds the next one waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is. ``frames_total`` is an estimate for the source at hand, None where nobody can tell."""
+
+    source: str
+    source_number: int
+    source_count: int
+    frames: int
+    frames_total: int | None
+
+
+@dataclass(slots=True)
+class _Outputs:
+    """The sinks of one source."""
+
+    predictions: PredictionsSink
+    csv: CsvSink | None = None
+    samples: SamplesSink | None = None
+    others: list[Sink] = field(default_factory=list)
+
+    @property
+    def all(self) -> list[Sink]:
+        shared: list[Sink] = [self.predictions]
+        return shared + [sink for sink in (self.csv, self.samples) if sink] + self.others
+
+
+class Station:
+    """Runs everything its settings name, once.
+
+    Making it finds the sources and loads the model, so that what cannot work is said before anything is written.
+
+    Raises:
+        SourceError, ModelError, UsageError, OutputError: one of the settings names something that cannot be used.
+    """
+
+    def __init__(self, settings: RunSettings) -> None:
+        self._settings = settings
+        self._listed = expand(settings.sources)
+        self._slots = plan_slots(usable_cores(), workers=settings.detector.workers)
+        self._detector = OnnxDetector(find(settings.detector.model), settings.detector, self._slots)
+        self._folder = open_run_folder(settings.output, resume=settings.resume)
+        self._log = RunLog(settings, self._folder, self._detector)
+        self._meter = RunMeter(time.monotonic(), window_s=settings.mlflow.window_s, listener=self._log)
+        self._reports: list[SourceReport] = []
+        self._outputs: list[Path] = []
+        self._current: Listed | None = None
+        self._pipeline: Pipeline | None = None
+        self._stopped = False
+
+    @property
+    def folder(self) -> Path:
+        return self._folder.path
+
+    def progress(self) -> Progress:
+        """How far it is; safe from any thread."""
+        outcome = self._pipeline.outcome if self._pipeline else None
+        return Progress(
+            source=self._current.name if self._current else "",
+            source_number=len(self._reports) + 1,
+            source_count=len(self._listed),
+            frames=outcome.frames if outcome else 0,
+            frames_total=self._frames_expected(outcome),
+        )
+
+    def stop(self) -> None:
+        """Finish what is on its way and end; call it on the loop's thread."""
+        self._stopped = True
+        if self._pipeline is not None:
+            self._pipeline.stop()
+
+    async def run(self) -> RunReport:
+        """Process every source; what goes wrong with one is told in the report and does not stop the rest."""
+        started_s = time.monotonic()
+        self._log.begin()
+        try:
+            with ThreadPoolExecutor(self._slots.workers, thread_name_prefix="infer") as workers:
+                for listed in self._listed:
+                    if self._stopped:
+                        break
+                    self._current = listed
+                    self._reports.append(await self._process(listed, workers))
+                    self._folder.write_summary({"complete": False, "sources": source_summaries(self._reports)})
+        finally:
+            self._meter.finish(time.monotonic())
+        return await self._conclude(time.monotonic() - started_s)
+
+    async def _process(self, listed: Listed, workers: ThreadPoolExecutor) -> SourceReport:
+        former = self._folder.finished.get(str(listed.path))
+        if former is not None:
+            return _skipped(listed, former)
+        outputs = self._make_outputs(listed)
+        self._pipeline = Pipeline(
+            self._source(listed, outputs),
+            self._detector,
+            tracker_maker(self._settings.tracker, stride=self._settings.vid_stride),
+            outputs.all,
+            self._meter,
+            workers=workers,
+            in_flight=self._slots.workers + AHEAD_OF_WORKERS,
+        )
+        begun_s = time.monotonic()
+        try:
+            outcome = await self._pipeline.run()
+        except SourceError as exc:
+            return SourceReport(listed.name, str(listed.path), "refused", errors=(str(exc),))
+        finally:
+            self._pipeline = None
+            self._keep_outputs(outputs)
+        return SourceReport(
+            name=listed.name,
+            location=str(listed.path),
+            state=_state(outcome),
+            frames=outcome.frames,
+            seconds=round(time.monotonic() - begun_s, 3),
+            errors=_errors(outcome),
+            losses=outcome.losses,
+            predictions_end_byte=outputs.predictions.offset_bytes,
+            csv_end_byte=outputs.csv.offset_bytes if outputs.csv else None,
+        )
+
+    def _source(self, listed: Listed, outputs: _Outputs) -> FileSource:
+        settings = self._settings
+        every_picture = any(sink.wants_picture for sink in outputs.all)
+        sampled = SAMPLE_FRAMES if outputs.samples else frozenset()
+        return FileSource(
+            listed.path,
+            name=listed.name,
+            wants_pictures=lambda index: every_picture or index in sampled,
+            part=FileRange(settings.start_s, settings.end_s, settings.vid_stride),
+        )
+
+    def _make_outputs(self, listed: Listed) -> _Outputs:
+        output, folder = self._settings.output, self._folder
+        outputs = _Outputs(PredictionsSink(folder.predictions))
+        if output.csv:
+            outputs.csv = CsvSink(folder.csv)
+        if self._settings.mlflow.enabled:
+            outputs.samples = SamplesSink(folder.samples, Overlay())
+        if output.video:
+            path = folder.video(listed.name, several=len(self._listed) > 1)
+            outputs.others.append(VideoSink(path, Overlay(), on_stage=self._meter.stage))
+        if output.labels:
+            outputs.others.append(LabelsSink(folder.labels, save_conf=output.label_confidence))
+        if output.crops:
+            outputs.others.append(CropsSink(folder.crops))
+        return outputs
+
+    def _keep_outputs(self, outputs: _Outputs) -> None:
+        made = [path for sink in outputs.all for path in sink.outputs if path.exists()]
+        self._outputs += [path for path in made if path not in self._outputs]
+        if outputs.samples:
+            self._log.samples += outputs.samples.written
+
+    async def _conclude(self, seconds: float) -> RunReport:
+        report = self._report(seconds)
+        if all(source.state == "refused" for source in report.sources):
+            self._folder.remove_if_unused()
+        else:
+            self._folder.write_summary(report.summary())
+        # Delivery waits for a server, bounded; nothing else runs on the loop any more, but it stays answerable.
+        sentence = await asyncio.get_running_loop().run_in_executor(None, self._log.finish, report, self._meter.totals)
+        return replace(report, mlflow=sentence)
+
+    def _report(self, seconds: float) -> RunReport:
+        return RunReport(
+            folder=self._folder.path,
+            outputs=tuple(self._outputs),
+            sources=tuple(self._reports),
+            model=self._detector.identity,
+            provider=self._detector.provider,
+            slots=str(self._slots),
+            seconds=seconds,
+            figures=self._meter.totals.snapshot(),
+            detections=dict(self._meter.detections.most_common()),
+            objects=self._meter.objects(),
+            stopped=self._stopped,
+        )
+
+    def _frames_expected(self, outcome: Outcome | None) -> int | None:
+        info = outcome.info if outcome else None
+        if info is None or info.frame_count is None:
+            return None
+        if info.duration_s is None or (self._settings.start_s == 0 and self._settings.end_s is None):
+            return info.frame_count
+        end_s = min(info.duration_s, self._settings.end_s or info.duration_s)
+        return round(info.frame_count * max(0.0, end_s - self._settings.start_s) / info.duration_s)
+
+
+def _state(outcome: Outcome) -> SourceState:
+    if outcome.errors or outcome.losses.truncated:
+        return "incomplete"
+    return "stopped" if outcome.stopped else "done"
+
+
+def _errors(outcome: Outcome) -> tuple[str, ...]:
+    cut = [outcome.losses.truncated] if outcome.losses.truncated else []
+    return tuple([str(error) for error in outcome.errors] + cut)
+
+
+def _skipped(listed: Listed, former: dict[str, Any]) -> SourceReport:
+    """A source that a former run finished, with its figures from then."""
+    return SourceReport(
+        name=listed.name,
+        location=str(listed.path),
+        state="skipped",
+        frames=int(former.get("frames", 0)),
+        seconds=float(former.get("seconds", 0.0)),
+        predictions_end_byte=int(former["predictions_end_byte"]),
+        csv_end_byte=former.get("csv_end_byte"),
+    )

@@ -1,0 +1,277 @@
+"""The pipeline: order, numbers, losses, endings. Real files and threads, a detector that reads grey levels."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import supervision as sv
+
+from edge.tracker import tracker_maker
+from stream.errors import DecodeError, ModelError, SinkError, SourceError
+from stream.frame import Frame, FrameResult, ModelIdentity, NetworkView, SourceInfo
+from stream.pipeline import Detected, Outcome, Pipeline
+from stream.sources.base import Source, SourceLosses, ViewPlanner
+from stream.sources.file import FileRange, FileSource
+from tests import clips
+from tests.clips import Clip
+
+WORKERS = 3
+
+
+class GreyDetector:
+    """Finds one object in each frame, as far from the left as the picture is bright."""
+
+    identity = ModelIdentity("grey", "1", "0" * 64)
+
+    def __init__(self, before: Callable[[Frame], None] = lambda _frame: None) -> None:
+        self._before = before
+
+    def view(self, _width: int, _height: int) -> NetworkView:
+        return NetworkView(64, 64, rgb=False)
+
+    def detect(self, frame: Frame) -> Detected:
+        self._before(frame)
+        assert frame.network is not None
+        left = float(clips.frame_number(frame.network))
+        return Detected(
+            sv.Detections(
+                xyxy=np.array([[left, 10, left + 50, 60]], np.float32),
+                confidence=np.array([0.9], np.float32),
+                class_id=np.array([0]),
+                data={"class_name": np.array(["thing"])},
+            ),
+            inference_s=0.001,
+        )
+
+
+class Watcher:
+    """An observer that counts."""
+
+    def __init__(self) -> None:
+        self.frames_in = 0
+        self.results: list[FrameResult] = []
+
+    def frame_in(self, now_s: float, depth: int) -> None:
+        self.frames_in += 1
+
+    def frame_out(self, now_s: float, result: FrameResult) -> None:
+        self.results.append(result)
+
+
+class ListSink:
+    """Keeps what it is given; fails at the frame it is told to."""
+
+    wants_picture = False
+    outputs: Sequence[Path] = ()
+
+    def __init__(self, name: str = "list", fail_at: int | None = None) -> None:
+        self.name = name
+        self.results: list[FrameResult] = []
+        self.calls: list[str] = []
+        self._fail_at = fail_at
+
+    def open(self, info: SourceInfo) -> None:
+        self.calls.append("open")
+
+    def write(self, result: FrameResult) -> None:
+        if result.frame.index == self._fail_at:
+            raise SinkError("cannot write list: no space left on device; free some")
+        self.results.append(result)
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+def run(
+    source: Source,
+    *sinks: ListSink,
+    detector: GreyDetector | None = None,
+    tracker: str = "off",
+    during: Callable[[Pipeline], None] = lambda _pipeline: None,
+) -> tuple[Outcome, Watcher]:
+    watcher = Watcher()
+
+    async def scenario() -> Outcome:
+        with ThreadPoolExecutor(WORKERS) as workers:
+            pipeline = Pipeline(
+                source,
+                detector or GreyDetector(),
+                tracker_maker(tracker),  # type: ignore[arg-type]  # a plain word from a test
+                sinks,  # type: ignore[arg-type]  # outputs is a property in the role, an attribute here
+                watcher,
+                workers=workers,
+                in_flight=WORKERS + 2,
+            )
+            during(pipeline)
+            return await pipeline.run()
+
+    return asyncio.run(scenario()), watcher
+
+
+def file_source(path: Path, part: FileRange = FileRange()) -> FileSource:
+    return FileSource(path, name=path.name, wants_pictures=lambda _index: False, part=part)
+
+
+@pytest.fixture(scope="module")
+def hundred(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clips.write_clip(tmp_path_factory.mktemp("clips") / "hundred.mp4", Clip(frames=100))
+
+
+def lefts(results: list[FrameResult]) -> list[int]:
+    return [round(float(result.detections.xyxy[0, 0])) for result in results]
+
+
+def test_every_frame_reaches_every_sink_once_and_in_order(hundred: Path) -> None:
+    one, two = ListSink("one"), ListSink("two")
+    outcome, watcher = run(file_source(hundred), one, two)
+    assert lefts(one.results) == lefts(two.results) == list(range(100))
+    assert outcome.frames == watcher.frames_in == len(watcher.results) == 100
+    assert outcome.complete
+
+
+def test_order_is_kept_when_later_frames_are_faster(hundred: Path) -> None:
+    """Every even frame is held until its successor is done."""
+    done: defaultdict[int, threading.Event] = defaultdict(threading.Event)
+
+    def hold_back(frame: Frame) -> None:
+        if frame.index % 2 == 0:
+            assert done[frame.index + 1].wait(10), "frames must be detected side by side"
+        done[frame.index].set()
+
+    sink = ListSink()
+    run(file_source(hundred), sink, detector=GreyDetector(hold_back))
+    assert lefts(sink.results) == list(range(100))
+
+
+def test_results_carry_the_frames_own_detections_and_times(hundred: Path) -> None:
+    _, watcher = run(file_source(hundred))
+    for number, result in enumerate(watcher.results):
+        assert result.frame.index == number
+        assert result.frame.pts_s == pytest.approx(number / 25)
+        assert result.timings.total_s >= result.timings.queue_s >= 0
+
+
+def test_frames_between_detections_are_carried_and_marked(hundred: Path) -> None:
+    sink = ListSink()
+    run(file_source(hundred, FileRange(stride=5)), sink, tracker="bytetrack")
+    assert [result.frame.index for result in sink.results if not result.carried] == list(range(0, 100, 5))
+    assert len(sink.results) == 100
+    # From the third detection on the motion is known: carried boxes lie where the object really is.
+    for result in sink.results[15:]:
+        assert float(result.detections.xyxy[0, 0]) == pytest.approx(result.frame.index, abs=1.5)
+
+
+def test_a_sink_that_fails_is_closed_and_the_others_go_on(hundred: Path) -> None:
+    good, bad = ListSink("good"), ListSink("bad", fail_at=20)
+    outcome, _ = run(file_source(hundred), good, bad)
+    assert lefts(good.results) == list(range(100))
+    assert lefts(bad.results) == list(range(20))
+    assert bad.calls == ["open", "close"]
+    assert [str(error) for error in outcome.errors] == ["cannot write list: no space left on device; free some"]
+    assert not outcome.complete
+
+
+def test_when_every_sink_has_failed_the_run_ends_early(hundred: Path) -> None:
+    outcome, _ = run(file_source(hundred), ListSink("bad", fail_at=3))
+    assert outcome.frames < 60
+    assert outcome.errors
+
+
+def test_stop_finishes_what_is_on_its_way(hundred: Path) -> None:
+    stopping: list[Pipeline] = []
+    sink = ListSink()
+
+    def stop_at_ten(frame: Frame) -> None:
+        if frame.index == 10:
+            stopping[0].stop()
+
+    outcome, _ = run(file_source(hundred), sink, detector=GreyDetector(stop_at_ten), during=stopping.append)
+    assert 10 < outcome.frames < 60
+    assert lefts(sink.results) == list(range(outcome.frames))
+    assert sink.calls == ["open", "close"]
+    assert outcome.stopped
+    assert not outcome.complete
+
+
+def test_a_source_that_does_not_open_is_an_error_and_opens_no_sink(tmp_path: Path) -> None:
+    sink = ListSink()
+    with pytest.raises(SourceError, match="does not exist"):
+        run(file_source(tmp_path / "nowhere.mp4"), sink)
+    assert sink.calls == []
+
+
+class DyingSource:
+    """Gives five frames of a real clip, then fails."""
+
+    name = "dying"
+    losses = SourceLosses()
+
+    def __init__(self, path: Path) -> None:
+        self._inner = file_source(path)
+        self.open = self._inner.open
+        self.close = self._inner.close
+
+    def frames(self, plan: ViewPlanner):  # type: ignore[no-untyped-def]  # a generator in a test
+        for frame, _ in zip(self._inner.frames(plan), range(5), strict=False):
+            yield frame
+        raise DecodeError("the rest is given up")
+
+
+def test_a_source_that_fails_midway_delivers_what_it_had(hundred: Path) -> None:
+    sink = ListSink()
+    outcome, _ = run(DyingSource(hundred), sink)
+    assert lefts(sink.results) == list(range(5))
+    assert [str(error) for error in outcome.errors] == ["the rest is given up"]
+
+
+def test_a_detector_that_cannot_be_made_ends_the_run_with_its_error(hundred: Path) -> None:
+    class Refusing(GreyDetector):
+        def view(self, _width: int, _height: int) -> NetworkView:
+            raise ModelError("the model wants another shape")
+
+    sink = ListSink()
+    with pytest.raises(ModelError, match="another shape"):
+        run(file_source(hundred), sink, detector=Refusing())
+    assert sink.calls == ["open", "close"]
+
+
+def test_a_bug_in_the_detector_is_not_swallowed(hundred: Path) -> None:
+    def fail(_frame: Frame) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        run(file_source(hundred), detector=GreyDetector(fail))
+    assert caught.group_contains(ZeroDivisionError)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode:")]
+
+
+def test_a_slow_sink_holds_the_source_back(hundred: Path) -> None:
+    """The sink takes nothing until the flow has stood still: then only what the channels hold has been decoded."""
+    released = threading.Event()
+    seen: list[int] = []
+
+    class Blocked(ListSink):
+        def write(self, result: FrameResult) -> None:
+            released.wait(10)
+            super().write(result)
+
+    sink = Blocked()
+
+    def note(frame: Frame) -> None:
+        seen.append(frame.index)
+
+    timer = threading.Timer(0.7, released.set)
+    timer.start()
+
+    held: list[int] = []
+    threading.Timer(0.6, lambda: held.append(len(seen))).start()
+    outcome, _ = run(file_source(hundred), sink, detector=GreyDetector(note))
+    assert held[0] < 40
+    assert outcome.frames == 100

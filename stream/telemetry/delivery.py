@@ -262,7 +262,12 @@ def _log_pictures(client: MlflowClient, run_id: str, record: Record) -> None:
     from stream.telemetry import plots
 
     with TemporaryDirectory(prefix="videodisco-") as folder:
-        for path in plots.draw(record, Path(folder)):
+        try:
+            paths = plots.draw(record, Path(folder))
+        except (ValueError, RuntimeError, OSError) as exc:
+            log.warning("the closing pictures cannot be drawn: %s", exc)
+            return
+        for path in paths:
             _log_file(client, run_id, path, None)
 
 

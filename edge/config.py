@@ -34,12 +34,12 @@ class OutputSettings(Settings):
 
     project: Path = Field(Path("runs"), description="Folder of all runs.")
     name: str = Field("run", min_length=1, max_length=100, description="Folder of this run, numbered when taken.")
-    exist_ok: bool = Field(False, description="Write into the run's folder even if it exists.")
-    video: bool = Field(False, description="Record the annotated video.")
-    labels: bool = Field(False, description="Write YOLO label files.")
-    label_confidence: bool = Field(False, description="Add the confidence to YOLO labels.")
-    crops: bool = Field(False, description="Save every detection's picture.")
-    csv: bool = Field(False, description="Write predictions.csv besides predictions.jsonl.")
+    exist_ok: bool = Field(default=False, description="Write into the run's folder even if it exists.")
+    video: bool = Field(default=False, description="Record the annotated video.")
+    labels: bool = Field(default=False, description="Write YOLO label files.")
+    label_confidence: bool = Field(default=False, description="Add the confidence to YOLO labels.")
+    crops: bool = Field(default=False, description="Save every detection's picture.")
+    csv: bool = Field(default=False, description="Write predictions.csv besides predictions.jsonl.")
 
     @model_validator(mode="after")
     def _name_is_one_folder(self) -> OutputSettings:
@@ -59,7 +59,7 @@ class RunSettings(Settings):
     detector: DetectorSettings = DetectorSettings()
     output: OutputSettings = OutputSettings()
     mlflow: MlflowSettings = MlflowSettings()
-    resume: bool = Field(False, description="Skip what a former run of the same name finished.")
+    resume: bool = Field(default=False, description="Skip what a former run of the same name finished.")
 
     @model_validator(mode="after")
     def _range_is_not_empty(self) -> RunSettings:

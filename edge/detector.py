@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import threading
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-import numpy as np
+from models.session import Session
 
 from edge.config import DetectorSettings
 from edge.slots import SlotPlan
 from models.catalogue import ModelFile
-from models.families import Boxes, Family, recognise
-from models.session import Session, open_session
-from stream.errors import ModelError, UsageError
+from models.families import Family, recognise
 from stream.frame import Frame, ModelIdentity, NetworkView
-from stream.geometry import snug_canvas
 from stream.pipeline import Detected
-
-if TYPE_CHECKING:
-    import supervision as sv
 
 MAX_SHAPES = 4
 """Input shapes kept ready at a time; each costs a session's memory. More shapes are letterboxed into the first."""
@@ -64,7 +55,7 @@ class OnnxDetector:
 
     def detect(self, frame: Frame) -> Detected:
         """Find objects in ``frame.network``; boxes come in pixels of the source picture."""
-        assert frame.network is not None and frame.letterbox is not None, "only frames with a network view come here"  # noqa: S101, PT018
+        assert frame.network is not None and frame.letterbox is not None, "only frames with a network view come here"  # noqa: S101
         session = self._sessions[frame.network.shape[0], frame.network.shape[1]]
         begun_s = time.monotonic()
         outputs = session.run(frame.network)

@@ -103,7 +103,6 @@ def _library_tracker(name: TrackerName, rate: float) -> Any | None:
 
 def _emptied(detections: sv.Detections) -> sv.Detections:
     """No detections, with the columns of ``detections`` and a ``tracker_id``."""
-    import supervision as sv
 
-    none = cast(sv.Detections, detections[np.zeros(len(detections), dtype=bool)]) if len(detections) else detections
+    none = cast("sv.Detections", detections[np.zeros(len(detections), dtype=bool)]) if len(detections) else detections
     return none if none.tracker_id is not None else replace(none, tracker_id=np.zeros(0, dtype=np.int64))

@@ -47,7 +47,9 @@ def load_yaml(path: Path, environment: Mapping[str, str] | None = None) -> dict[
         return {}
     if not isinstance(content, dict):
         raise UsageError(f"{path} must hold a mapping of settings, it holds a {type(content).__name__}")
-    return {str(key): _fill(value, os.environ if environment is None else environment) for key, value in content.items()}
+    return {
+        str(key): _fill(value, os.environ if environment is None else environment) for key, value in content.items()
+    }
 
 
 def build(kind: type[S], values: Mapping[str, Any], *, origin: str) -> S:

@@ -65,9 +65,10 @@ class Frame:
     """One decoded picture.
 
     ``index`` counts from 0 in decode order. ``pts * time_base`` are seconds in the source's own time;
-    ``received_s`` is the monotonic clock when it was decoded; ``preprocess_s`` is the time its pixels took. ``network`` is the uint8 ``(h, w, 3)`` letterboxed
-    picture for the detector, None for a frame that is not to be looked at; ``picture`` is the upright uint8
-    ``(height, width, 3)`` BGR picture, None unless a sink wants one. Both are shared: never write into them.
+    ``received_s`` is the monotonic clock when it was decoded, ``preprocess_s`` how long its pixels then took.
+    ``network`` is the uint8 ``(h, w, 3)`` letterboxed picture for the detector, None for a frame that is not to be
+    looked at; ``picture`` is the upright uint8 ``(height, width, 3)`` BGR picture, None unless a sink wants one.
+    Both are shared: never write into them.
     """
 
     source: str

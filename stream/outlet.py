@@ -53,7 +53,7 @@ class Outlet:
             self._feed()
         except VideoDiscoError as exc:
             self.error = exc
-        except BaseException as exc:  # noqa: BLE001 - the thread's boundary: the owner reports it
+        except BaseException as exc:
             log.debug("%s failed", self.sink.name, exc_info=True)
             self.error = VideoDiscoError(f"{self.sink.name} failed: {type(exc).__name__}: {exc}")
         finally:

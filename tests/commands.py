@@ -42,7 +42,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def videodisco(*arguments: str | Path, cwd: Path, extra: Mapping[str, str] | None = None) -> Ended:
     """Run a command to its end in the folder ``cwd``."""
-    done = subprocess.run(  # noqa: PLW1510 - the exit code is looked at
+    done = subprocess.run(
         command(*arguments), cwd=cwd, env=environment(extra), capture_output=True, text=True, timeout=TIMEOUT_S
     )
     return Ended(done.returncode, done.stdout, done.stderr)

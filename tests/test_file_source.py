@@ -16,9 +16,11 @@ from stream.sources.file import FileRange, FileSource
 from tests import clips
 from tests.clips import Clip
 
+WHOLE = FileRange()
+
 
 @contextmanager
-def opened(path: Path, part: FileRange = FileRange()) -> Iterator[tuple[FileSource, SourceInfo]]:
+def opened(path: Path, part: FileRange = WHOLE) -> Iterator[tuple[FileSource, SourceInfo]]:
     source = FileSource(path, name=path.name, wants_pictures=lambda _index: True, part=part)
     info = source.open()
     try:
@@ -31,7 +33,7 @@ def square_view(_width: int, _height: int) -> NetworkView:
     return NetworkView(64, 64, rgb=False)
 
 
-def read(path: Path, part: FileRange = FileRange()) -> tuple[list[Frame], SourceLosses]:
+def read(path: Path, part: FileRange = WHOLE) -> tuple[list[Frame], SourceLosses]:
     with opened(path, part) as (source, _):
         return list(source.frames(square_view)), source.losses
 

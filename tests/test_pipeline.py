@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from tests import clips
 from tests.clips import Clip
 
 WORKERS = 3
+WHOLE = FileRange()
 
 
 class GreyDetector:
@@ -115,7 +116,7 @@ def run(
     return asyncio.run(scenario()), watcher
 
 
-def file_source(path: Path, part: FileRange = FileRange()) -> FileSource:
+def file_source(path: Path, part: FileRange = WHOLE) -> FileSource:
     return FileSource(path, name=path.name, wants_pictures=lambda _index: False, part=part)
 
 
@@ -218,7 +219,7 @@ class DyingSource:
         self.open = self._inner.open
         self.close = self._inner.close
 
-    def frames(self, plan: ViewPlanner):  # type: ignore[no-untyped-def]  # a generator in a test
+    def frames(self, plan: ViewPlanner) -> Iterator[Frame]:
         for frame, _ in zip(self._inner.frames(plan), range(5), strict=False):
             yield frame
         raise DecodeError("the rest is given up")

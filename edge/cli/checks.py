@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 
 def checks() -> None:
     """List Python, libraries, codecs, cameras and providers found, and which bundled model is the default and why."""

@@ -41,6 +41,9 @@ class FileRange:
     stride: int = 1
 
 
+WHOLE_FILE = FileRange()
+
+
 class FileSource:
     """Every frame of a file, in order, as :class:`stream.sources.base.Source`.
 
@@ -50,7 +53,7 @@ class FileSource:
     """
 
     def __init__(
-        self, path: Path, *, name: str, wants_pictures: Callable[[int], bool], part: FileRange = FileRange()
+        self, path: Path, *, name: str, wants_pictures: Callable[[int], bool], part: FileRange = WHOLE_FILE
     ) -> None:
         self.name = name
         self._path = path

@@ -11,8 +11,11 @@ from pathlib import Path
 from stream.errors import SourceError
 
 VIDEO_SUFFIXES = frozenset(
-    ".3gp .asf .avi .dav .flv .gif .h264 .h265 .hevc .m2ts .m4v .mjpeg .mjpg .mkv .mov .mp4 .mpeg .mpg .mts .mxf"
-    " .ogv .ts .vob .webm .wmv .y4m".split()
+    {
+        *(".3gp", ".asf", ".avi", ".dav", ".flv", ".gif", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mjpeg"),
+        *(".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm"),
+        *(".wmv", ".y4m"),
+    }
 )
 """Which files of a folder are taken for videos; a file that is named itself is opened whatever it is called."""
 
@@ -39,7 +42,7 @@ def expand(arguments: Sequence[str]) -> list[Listed]:
 
 
 def _paths(argument: str) -> list[Path]:
-    if "://" in argument or argument.isdecimal() and not Path(argument).exists():
+    if "://" in argument or (argument.isdecimal() and not Path(argument).exists()):
         raise SourceError(f"{_kind(argument)} cannot be read yet: this version reads recorded files only")
     path = Path(argument).expanduser()
     if path.is_dir():

@@ -64,4 +64,4 @@ def _upright(pixels: Pixels, rotation_degrees: int) -> Pixels:
 
 
 def _pixels(frame: av.VideoFrame) -> Pixels:
-    return cast(Pixels, frame.to_ndarray())  # the packed 8-bit formats asked for here are uint8
+    return cast("Pixels", frame.to_ndarray())  # the packed 8-bit formats asked for here are uint8

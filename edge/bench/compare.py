@@ -1,0 +1,72 @@
+"""The whole command beside a plain loop on the same clip: wall time of processes, start-up included, in turns."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.catalogue import find
+from stream.errors import VideoDiscoError
+
+PLAIN_MODEL = "nanodet-g-416"
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A program to time; ``{folder}`` in its arguments stands for a fresh folder."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Wall seconds of each turn."""
+
+    name: str
+    seconds: tuple[float, ...]
+
+    @property
+    def median_s(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def contenders(clip: Path) -> list[Contender]:
+    """The plain loop first, then ours in the ways that people run it."""
+    plain = ("-m", "edge.bench.plain_loop", str(clip), str(find(PLAIN_MODEL).path), "{folder}/plain.mp4")
+    ours = ("-m", "videodisco", "run", str(clip), "--quiet", "--project", "{folder}")
+    return [
+        Contender("plain loop, float, recording", plain),
+        Contender("videodisco, recording", (*ours, "--save", "--no-mlflow")),
+        Contender("videodisco, recording and MLflow", (*ours, "--save")),
+        Contender("videodisco, detections only", (*ours, "--no-mlflow")),
+    ]
+
+
+def compare(programs: Sequence[Contender], turns: int) -> list[Measured]:
+    """Run the programs one after the other, ``turns`` times round, so that a busy moment hits them all alike."""
+    seconds: dict[str, list[float]] = {program.name: [] for program in programs}
+    for _ in range(turns):
+        for program in programs:
+            seconds[program.name].append(_run(program))
+    return [Measured(name, tuple(values)) for name, values in seconds.items()]
+
+
+def _run(program: Contender) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [sys.executable, *(part.replace("{folder}", folder) for part in program.arguments)]
+        begun_s = time.monotonic()
+        done = subprocess.run(
+            arguments, capture_output=True, text=True, check=False, env={**os.environ, "VIDEODISCO_HOME": folder}
+        )
+        elapsed_s = time.monotonic() - begun_s
+    if done.returncode != 0:
+        raise VideoDiscoError(f"{program.name} failed with code {done.returncode}: {done.stderr.strip()[-500:]}")
+    return elapsed_s

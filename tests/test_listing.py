@@ -1,0 +1,74 @@
+"""What a user may name as a source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stream.errors import SourceError
+from stream.sources.listing import expand
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("b.mp4", "a.MKV", "notes.md", "c.avi"):
+        (tmp_path / name).touch()
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "b.mp4").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(*arguments: str) -> list[str]:
+    return [listed.name for listed in expand(arguments)]
+
+
+def test_a_folder_means_its_videos_in_order(folder: Path) -> None:
+    assert names(str(folder)) == ["a.MKV", "b.mp4", "c.avi"]
+
+
+def test_a_pattern_means_its_matches(folder: Path) -> None:
+    assert names("*.mp4") == ["b.mp4"]
+    assert names(f"{folder}/**/*.mp4") == ["folder_b.mp4".replace("folder", folder.name), "inner_b.mp4"]
+
+
+def test_a_list_names_files_beside_it_and_may_have_comments(folder: Path) -> None:
+    (folder / "inner" / "list.txt").write_text("# two clips\nb.mp4\n\n../c.avi\n")
+    assert [listed.path.resolve() for listed in expand(["inner/list.txt"])] == [
+        folder / "inner/b.mp4",
+        folder / "c.avi",
+    ]
+
+
+def test_the_same_file_twice_is_read_once(folder: Path) -> None:
+    assert names("b.mp4", "./b.mp4", str(folder / "b.mp4")) == ["b.mp4"]
+
+
+def test_files_of_the_same_name_are_told_apart(folder: Path) -> None:
+    found = names("b.mp4", "inner/b.mp4")
+    assert len(set(found)) == 2
+
+
+def test_a_file_is_taken_whatever_it_is_called_and_checked_later(folder: Path) -> None:
+    assert names("notes.md", "missing.mp4") == ["notes.md", "missing.mp4"]
+
+
+def test_a_file_with_brackets_in_its_name_is_no_pattern(folder: Path) -> None:
+    (folder / "clip[1].mp4").touch()
+    assert names("clip[1].mp4") == ["clip[1].mp4"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("*.webm", "no file matches"),
+        ("rtsp://camera/stream", "cannot be read yet"),
+        ("0", "webcam 0 cannot be read yet"),
+        ("empty.txt", "names no source"),
+    ],
+)
+def test_what_means_nothing_is_refused(folder: Path, argument: str, words: str) -> None:
+    (folder / "empty.txt").write_text("# nothing\n")
+    with pytest.raises(SourceError, match=words):
+        expand([argument])

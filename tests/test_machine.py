@@ -1,0 +1,58 @@
+"""What the process may use, and the slots planned from it; times made monotonic."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.slots import SlotPlan, plan_slots
+from stream import machine
+from stream.timestamps import PtsRepair
+
+
+@pytest.mark.parametrize(
+    ("content", "cores"), [("max 100000", None), ("150000 100000", 1.5), ("50000 100000", 0.5), ("nonsense", None)]
+)
+def test_the_containers_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, cores: float | None
+) -> None:
+    (tmp_path / "cpu.max").write_text(content)
+    monkeypatch.setattr(machine, "_CGROUP_V2_QUOTA", tmp_path / "cpu.max")
+    assert machine.cgroup_quota_cores() == cores
+
+
+def test_the_quota_limits_the_cores_and_there_is_always_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cpu.max").write_text("10000 100000")
+    monkeypatch.setattr(machine, "_CGROUP_V2_QUOTA", tmp_path / "cpu.max")
+    assert machine.usable_cores() == 1
+
+
+def test_slots_use_every_core_and_obey_the_user() -> None:
+    assert plan_slots(4) == SlotPlan(workers=4, threads=1)
+    assert plan_slots(4, workers=1) == SlotPlan(workers=1, threads=4)
+    assert plan_slots(2, workers=8) == SlotPlan(workers=8, threads=1)
+
+
+@given(st.lists(st.none() | st.integers(-1000, 1000), max_size=50))
+def test_repaired_times_only_move_forward(times: list[int | None]) -> None:
+    repair = PtsRepair(Fraction(1, 100), Fraction(25))
+    mended = [repair.repair(pts) for pts in times]
+    assert all(later > earlier for earlier, later in pairwise(mended))
+
+
+@given(st.lists(st.integers(-1000, 1000), unique=True, min_size=1))
+def test_good_times_are_left_alone(times: list[int]) -> None:
+    repair = PtsRepair(Fraction(1, 100), Fraction(25))
+    assert [repair.repair(pts) for pts in sorted(times)] == sorted(times)
+    assert repair.missing == repair.not_forward == 0
+
+
+def test_a_missing_time_is_one_frame_later_and_a_backward_one_a_tick() -> None:
+    repair = PtsRepair(Fraction(1, 100), Fraction(25))
+    assert [repair.repair(pts) for pts in (None, 10, None, 12, 3)] == [0, 10, 14, 15, 16]
+    assert (repair.missing, repair.not_forward) == (2, 2)

@@ -73,7 +73,8 @@ def draw_timeline(timelines: dict[str, list[Record]], path: Path) -> Path:
     seconds, unit = _time_unit(max(points[-1]["to_s"] for points in timelines.values() if points))
     for index, camera in enumerate(cameras):
         points, colour = _in_units(timelines[camera], seconds), f"C{index}"
-        name = (camera or "source").replace("$", r"\$")  # a pair of them would be set as a formula
+        # a pair of $ would be set as a formula, and a leading _ would hide the line from the legend
+        name = " " + (camera or "source").replace("$", r"\$")
         _steps(rates, points, "fps_out", label=f"{name}: results", color=colour)
         _steps(rates, points, "fps_in", label=f"{name}: frames in", color=colour, linestyle=":")
         _steps(latencies, points, "total_p95_ms", label=f"{name}: total", color=colour)

@@ -1,0 +1,181 @@
+"""What the courier does step by step, in this process, on a real SQLite store: repeats, refusals, lost runs."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stream.spool import Spool
+from stream.telemetry import records
+from stream.telemetry.destination import Destination
+from stream.telemetry.records import Record, RunDescription
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+    from stream.telemetry.delivery import Deliverer
+
+pytestmark = [
+    pytest.mark.slow,
+    # mlflow uses what its own dependencies call outdated
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
+
+AT = 1_790_000_000.0
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory: pytest.TempPathFactory) -> Destination:
+    folder = tmp_path_factory.mktemp("store")
+    return Destination(f"sqlite:///{folder}/mlflow.db", (folder / "mlartifacts").as_uri())
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool.db", max_bytes=10_000_000, max_age_s=1e12)
+
+
+@pytest.fixture
+def deliverer(spool: Spool) -> Deliverer:
+    from stream.telemetry.delivery import Deliverer
+
+    return Deliverer(spool)
+
+
+@pytest.fixture
+def client(where: Destination) -> MlflowClient:
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=where.uri)
+
+
+def record(spool: Spool, session: str, *entries: Record) -> None:
+    for entry in entries:
+        spool.append(session, records.encode(entry), AT)
+
+
+def begin(where: Destination, name: str, experiment: str = "e", params: dict[str, str] | None = None) -> Record:
+    return records.begin(RunDescription(experiment, name, AT, params or {}), where)
+
+
+def deliver_all(deliverer: Deliverer, name: str) -> int:
+    """Steps until nothing is left to do; how many there were."""
+    steps = 0
+    while (session := deliverer.session(name)) is not None and deliverer.step(session):
+        steps += 1
+    return steps
+
+
+def run_named(client: MlflowClient, name: str) -> Run:
+    (run,) = client.search_runs([str(n) for n in range(1, 9)], f"attributes.run_name = '{name}'")
+    return run
+
+
+def steps_of(client: MlflowClient, name: str, metric: str = "m") -> list[int]:
+    history = client.get_metric_history(str(run_named(client, name).info.run_id), metric)
+    return [entry.step for entry in history]
+
+
+def test_batches_stay_within_the_limits(
+    spool: Spool, deliverer: Deliverer, where: Destination, client: MlflowClient
+) -> None:
+    params = {f"p{n}": "v" for n in range(230)}
+    large = {f"m{n}": float(n) for n in range(2300)}
+    windows = [records.window({f"k{n}": 1.0 for n in range(400)}, step, AT) for step in range(5)]
+    end = records.finish("FINISHED", {}, AT)
+    record(spool, "s", begin(where, "large", params=params), records.window(large, 0, AT), *windows, end)
+    assert deliver_all(deliverer, "s") == 5  # the large one, 2 + 2 + 1 windows, the end
+    run = run_named(client, "large")
+    assert len(run.data.params) == 230
+    assert {name for name in run.data.metrics if name.startswith("m")} == large.keys()
+    assert steps_of(client, "large", "k7") == [0, 1, 2, 3, 4]
+    assert spool.depth() == 0
+
+
+def test_a_step_that_is_repeated_leaves_no_trace(
+    spool: Spool, deliverer: Deliverer, where: Destination, client: MlflowClient
+) -> None:
+    """As when the courier dies after the store has taken a batch and before the spool knows."""
+    window = records.window({"m": 1.0}, 0, AT)
+    for _ in range(2):
+        record(spool, "again", begin(where, "again", params={"a": "b"}), window)
+        deliver_all(deliverer, "again")
+        spool.ack([item.id for item in spool.peek(10)])  # forgets the run's id, too
+    assert steps_of(client, "again") == [0]
+    assert run_named(client, "again").data.params == {"a": "b"}
+
+
+def test_a_run_the_store_has_forgotten_is_made_anew(
+    spool: Spool, deliverer: Deliverer, where: Destination, client: MlflowClient
+) -> None:
+    from stream.telemetry.delivery import NotNowError
+
+    stale = begin(where, "anew") | {"run_id": "0" * 32}
+    record(spool, "anew", stale, records.window({"m": 1.0}, 0, AT))
+    with pytest.raises(NotNowError):
+        deliver_all(deliverer, "anew")
+    deliver_all(deliverer, "anew")
+    assert steps_of(client, "anew") == [0]
+
+
+def test_a_refused_window_takes_no_other_with_it(
+    spool: Spool, deliverer: Deliverer, where: Destination, client: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = records.window({"no/../such": 1.0}, 1, AT)
+    good = [records.window({"m": 1.0}, step, AT) for step in (0, 2)]
+    record(spool, "bad", begin(where, "bad"), good[0], bad, good[1], records.finish("FINISHED", {}, AT))
+    deliver_all(deliverer, "bad")
+    assert steps_of(client, "bad") == [0, 2]
+    assert run_named(client, "bad").info.status == "FINISHED"
+    assert spool.depth() == 0
+    assert [entry.levelno for entry in caplog.records if "refused" in entry.getMessage()] == [logging.WARNING]
+
+
+def test_a_run_the_user_deleted_is_let_go(
+    spool: Spool, deliverer: Deliverer, where: Destination, client: MlflowClient
+) -> None:
+    record(spool, "gone", begin(where, "gone"), records.window({"m": 1.0}, 0, AT))
+    deliver_all(deliverer, "gone")
+    client.delete_run(str(run_named(client, "gone").info.run_id))
+    record(spool, "gone", records.window({"m": 1.0}, 1, AT), records.finish("FINISHED", {}, AT))
+    deliver_all(deliverer, "gone")
+    assert spool.depth() == 0
+
+
+def test_a_deleted_experiment_keeps_its_records_waiting(
+    spool: Spool, deliverer: Deliverer, where: Destination, client: MlflowClient
+) -> None:
+    from stream.telemetry.delivery import NotNowError
+
+    experiment_id = client.create_experiment("deleted")
+    client.delete_experiment(experiment_id)
+    record(spool, "d", begin(where, "d", experiment="deleted"), records.window({"m": 1.0}, 0, AT))
+    with pytest.raises(NotNowError):
+        deliver_all(deliverer, "d")
+    client.restore_experiment(experiment_id)
+    deliver_all(deliverer, "d")
+    assert spool.depth() == 1  # the beginning stays until the end
+
+
+def test_a_session_without_its_beginning_is_dropped(
+    spool: Spool, deliverer: Deliverer, caplog: pytest.LogCaptureFixture
+) -> None:
+    record(spool, "headless", records.window({"m": 1.0}, 0, AT), records.finish("FINISHED", {}, AT))
+    assert deliverer.session("headless") is None
+    assert spool.depth() == 0
+    assert "2 records of session headless" in caplog.text
+
+
+def test_a_store_that_cannot_be_written_is_not_now(spool: Spool, deliverer: Deliverer, tmp_path: Path) -> None:
+    from stream.telemetry.delivery import NotNowError
+
+    (tmp_path / "file").write_text("")
+    nowhere = Destination(f"sqlite:///{tmp_path}/file/mlflow.db", None)
+    record(spool, "s", begin(nowhere, "x"), records.window({"m": 1.0}, 0, AT))
+    with pytest.raises(NotNowError):
+        deliver_all(deliverer, "s")
+    assert spool.depth() == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stream.frame import FrameResult, SourceInfo
 from stream.sinks.append import AppendFile
-from stream.sinks.rows import rows
+from stream.sinks.rows import rounded_rows
 
 COLUMNS = (
     "x_min",
@@ -49,12 +49,12 @@ class CsvSink:
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         frame = result.frame
-        for row in rows(result):
+        for row in rounded_rows(result):
             table.writerow(
                 (
-                    *(round(coordinate, 2) for coordinate in row.xyxy),
+                    *row.xyxy,
                     row.class_id,
-                    round(row.confidence, 4),
+                    row.confidence,
                     "" if row.track_id is None else row.track_id,
                     row.class_name,
                     frame.source,

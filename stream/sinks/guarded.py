@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from stream.errors import SinkError
@@ -12,13 +13,15 @@ from stream.sinks.base import write_failure
 class GuardedFile:
     """A seekable file for libav to write to, which remembers the first failure instead of raising it.
 
-    What libav writes afterwards is dropped: closing an MP4 first appends the index and then rewrites the
-    beginning to point there, and doing only the second half would spoil fragments that can still be played.
+    What libav writes afterwards is dropped, and what it wrote since the last :meth:`checkpoint` is cut off. Closing an
+    MP4 first appends the index and then rewrites the beginning to point there: doing only the second half would
+    spoil fragments that can still be played.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._failure: OSError | None = None
+        self._whole_bytes = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("wb", buffering=0)
@@ -30,6 +33,11 @@ class GuardedFile:
         """What to raise once something could not be written, else None."""
         return None if self._failure is None else write_failure(self._path, self._failure)
 
+    def checkpoint(self) -> None:
+        """Everything up to here can be used even if nothing follows."""
+        if self._failure is None:
+            self._whole_bytes = self._file.tell()
+
     def write(self, data: bytes) -> int:
         rest = memoryview(data)
         try:
@@ -37,6 +45,8 @@ class GuardedFile:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             self._failure = error
+            with suppress(OSError):
+                self._file.truncate(self._whole_bytes)
         return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

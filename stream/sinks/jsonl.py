@@ -11,7 +11,7 @@ from typing import Any
 
 from stream.frame import FrameResult, Refinement, SourceInfo, Timings
 from stream.sinks.append import AppendFile
-from stream.sinks.rows import Row, rows
+from stream.sinks.rows import Row, rounded_rows
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False).encode
@@ -63,7 +63,7 @@ def prediction(result: FrameResult, started_at: float | None) -> dict[str, Any]:
         "width": frame.width,
         "height": frame.height,
         "model": {"name": model.name, "version": model.version, "sha256": model.sha256},
-        "detections": [_detection(row, result.refined) for row in rows(result)],
+        "detections": [_detection(row, result.refined) for row in rounded_rows(result)],
         "timings_ms": _timings_ms(result.timings),
         "dropped_before": result.dropped_before,
     }
@@ -73,12 +73,11 @@ def prediction(result: FrameResult, started_at: float | None) -> dict[str, Any]:
 
 
 def _detection(row: Row, refined: Mapping[int, Refinement]) -> dict[str, Any]:
-    x1, y1, x2, y2 = row.xyxy
     detection: dict[str, Any] = {
         "class": row.class_name,
         "class_id": row.class_id,
-        "confidence": round(row.confidence, 4),
-        "bbox": [round(x1, 2), round(y1, 2), round(x2, 2), round(y2, 2)],
+        "confidence": row.confidence,
+        "bbox": row.xyxy,
     }
     if row.track_id is not None:
         detection["track_id"] = row.track_id

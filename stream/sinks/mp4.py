@@ -91,6 +91,7 @@ class Mp4Writer:
             self.container.mux_one(packet)
         if failure := self._file.failure:
             raise failure
+        self._file.checkpoint()  # fragments are written as a whole: between packets there is never half of one
 
     def finish(self) -> None:
         """Write what the encoder still holds; after it, :meth:`close` makes an ordinary MP4."""

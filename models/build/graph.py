@@ -75,20 +75,19 @@ def _model(nodes: list[NodeProto], body: Body, heads: list[str], entry: ValueInf
 
 
 def _head(tail: Body, value: str, stride_px: int) -> list[ValueInfoProto]:
-    """Split one head into scores ``[1, cells, 80]`` and box logits ``[1, cells, 44]``, cells row by row."""
-    classes, boxes = f"classes_{stride_px}", f"distances_{stride_px}"
+    """Split one head into scores ``[1, rows, columns, 80]`` and box logits ``[1, rows, columns, 44]``.
+
+    The grid stays a grid, so that whoever decodes it needs not be told the size of the picture.
+    """
+    classes, distances = f"classes_{stride_px}", f"distances_{stride_px}"
     parts = tail.constant("parts", np.array([CLASS_COUNT, BOX_LOGITS]))
-    tail.nodes.append(helper.make_node("Split", [value, parts], [classes, boxes], name=f"split_{stride_px}", axis=1))
+    tail.nodes.append(
+        helper.make_node("Split", [value, parts], [classes, distances], name=f"split_{stride_px}", axis=1)
+    )
     probabilities = tail.emit("Sigmoid", f"probabilities_{stride_px}", [classes])
-    cells = f"cells_{stride_px}"
-    return [
-        _flat(tail, probabilities, f"scores_{stride_px}", CLASS_COUNT, cells),
-        _flat(tail, boxes, f"boxes_{stride_px}", BOX_LOGITS, cells),
-    ]
-
-
-def _flat(tail: Body, value: str, name: str, channels: int, cells: str) -> ValueInfoProto:
-    shape = tail.constant(f"flat_{channels}", np.array([1, channels, -1]))
-    tail.emit("Reshape", f"{name}_planes", [value, shape])
-    tail.emit("Transpose", name, [f"{name}_planes"], perm=[0, 2, 1])
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, cells, channels])
+    outputs = []
+    for part, source, channels in (("scores", probabilities, CLASS_COUNT), ("boxes", distances, BOX_LOGITS)):
+        name = tail.emit("Transpose", f"{part}_{stride_px}", [source], perm=[0, 2, 3, 1])
+        shape: list[str | int | None] = [1, f"rows_{stride_px}", f"columns_{stride_px}", channels]
+        outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    return outputs

@@ -104,7 +104,11 @@ def _metadata() -> dict[str, str]:
 def _outputs() -> list[dict[str, Any]]:
     shapes = (("scores", CLASS_COUNT), ("boxes", BOX_LOGITS))
     return [
-        {"name": f"{part}_{stride_px}", "dtype": "float32", "shape": [1, f"cells_{stride_px}", channels]}
+        {
+            "name": f"{part}_{stride_px}",
+            "dtype": "float32",
+            "shape": [1, f"rows_{stride_px}", f"columns_{stride_px}", channels],
+        }
         for stride_px in STRIDES_PX
         for part, channels in shapes
     ]

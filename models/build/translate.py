@@ -33,7 +33,7 @@ class Body:
     pads: dict[str, list[int]] = field(default_factory=dict)
     convolutions: dict[str, Node] = field(default_factory=dict)
 
-    def emit(self, op: str, name: str, inputs: list[str], **attributes: Any) -> str:  # noqa: ANN401 - ONNX attributes
+    def emit(self, op: str, name: str, inputs: list[str], **attributes: Any) -> str:
         """Append a named node with one output of the same name."""
         self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
         return name

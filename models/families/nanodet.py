@@ -1,0 +1,115 @@
+"""NanoDet with one pair of outputs per stride: class probabilities, and a distribution per side of the box."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.families.base import Boxes, Outputs, select
+from models.families.nms import suppress
+from models.spec import ModelSpec, OutputSpec
+from stream.errors import ModelError
+
+LAYOUT = (
+    "NanoDet: for every stride scores_<stride> 1 x rows x columns x classes (or 1 x cells x classes) and"
+    " boxes_<stride> with 4*bins logits a cell"
+)
+
+_SCORES = re.compile(r"^(?:scores|cls_pred_stride)_(\d{1,3})$")
+_BOXES = re.compile(r"^(?:boxes|dis_pred_stride)_(\d{1,3})$")
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One stride's outputs: their places in the output list and the grid they describe, row by row.
+
+    ``columns`` is None where the outputs keep the grid's two axes and so tell it themselves.
+    """
+
+    stride_px: int
+    scores: int
+    boxes: int
+    bins: int
+    columns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NanoDet:
+    """Decodes cells whose best class is likely enough; the rest is never touched."""
+
+    levels: Sequence[Level]
+    name: str = field(default="nanodet", init=False)
+
+    def decode(
+        self, outputs: Outputs, *, confidence: float, iou: float, max_detections: int, classes: Sequence[int] | None
+    ) -> Boxes:
+        parts = [part for level in self.levels if len(part := _likely(outputs, level, confidence))]
+        if not parts:
+            return Boxes.none()
+        candidates = Boxes(
+            np.concatenate([part.xyxy for part in parts]),
+            np.concatenate([part.confidence for part in parts]),
+            np.concatenate([part.class_id for part in parts]),
+        )
+        return suppress(select(candidates, classes=classes), iou=iou, max_detections=max_detections)
+
+
+def _likely(outputs: Outputs, level: Level, confidence: float) -> Boxes:
+    grid = outputs[level.scores]
+    columns = level.columns or grid.shape[2]
+    scores = grid.reshape(-1, grid.shape[-1])
+    best = scores.max(axis=1)
+    cells = np.flatnonzero(best > confidence)
+    if not len(cells):
+        return Boxes.none()
+    logits = outputs[level.boxes].reshape(len(scores), -1)[cells]
+    distances = _expected(logits.astype(np.float32, copy=False), level.bins) * level.stride_px
+    centres = np.stack([cells % columns + 0.5, cells // columns + 0.5], axis=1) * level.stride_px
+    xyxy = np.concatenate([centres - distances[:, :2], centres + distances[:, 2:]], axis=1).astype(np.float32)
+    return Boxes(xyxy, best[cells].astype(np.float32), scores[cells].argmax(axis=1))
+
+
+def _expected(logits: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
+    """The expectation of each side's distribution: ``(N, 4 * bins)`` logits to ``(N, 4)`` distances in cells."""
+    sides = logits.reshape(-1, 4, bins)
+    weights = np.exp(sides - sides.max(axis=2, keepdims=True))
+    expected: NDArray[np.float32] = weights @ np.arange(bins, dtype=np.float32) / weights.sum(axis=2)
+    return expected
+
+
+def recognise(spec: ModelSpec) -> NanoDet | None:
+    """The family for this model, or None if its outputs are laid out otherwise.
+
+    Raises:
+        ModelError: they are named like NanoDet's, but the two outputs of a stride do not fit each other.
+    """
+    scores, boxes = _by_stride(spec.outputs, _SCORES), _by_stride(spec.outputs, _BOXES)
+    if not scores or scores.keys() != boxes.keys() or len(scores) + len(boxes) != len(spec.outputs):
+        return None
+    return NanoDet([_level(spec, stride_px, scores[stride_px], boxes[stride_px]) for stride_px in sorted(scores)])
+
+
+def _by_stride(outputs: Sequence[OutputSpec], pattern: re.Pattern[str]) -> dict[int, int]:
+    """Places in the output list by stride."""
+    found = ((pattern.match(output.name), place) for place, output in enumerate(outputs))
+    return {int(match[1]): place for match, place in found if match and int(match[1])}
+
+
+def _level(spec: ModelSpec, stride_px: int, scores: int, boxes: int) -> Level:
+    score_shape, box_shape = spec.outputs[scores].shape, spec.outputs[boxes].shape
+    sides = box_shape[-1] if box_shape else None
+    if len(score_shape) not in (3, 4) or len(box_shape) != len(score_shape) or not sides or sides % 4:
+        seen = f"{spec.outputs[scores]} and {spec.outputs[boxes]}"
+        raise ModelError(f"{spec.name} has outputs named like NanoDet's that are none: {seen}. Expected {LAYOUT}")
+    return Level(stride_px, scores, boxes, sides // 4, _columns(spec, stride_px) if len(score_shape) == 3 else None)
+
+
+def _columns(spec: ModelSpec, stride_px: int) -> int:
+    """The width of a flat grid; it covers the picture, so a last column that sticks out counts."""
+    if spec.input.width is None:
+        raise ModelError(f"{spec.name} tells its grid only by the size of its input: open it with a fixed shape")
+    return -(-spec.input.width // stride_px)

@@ -128,6 +128,7 @@ def test_a_run_is_in_the_local_store_from_its_params_to_its_pictures(tmp_path: P
     assert store.history("whole") == history_of(range(5))
     assert store.history("whole", "odd") == []
     assert run.data.metrics["summary/fps/out"] == 22.0
+    assert "| door | 50 | 50 | 10.00 | 10.00 | 20.0 / 20.0 / 20.0 | 0 | 50 |" in run.data.tags["mlflow.note.content"]
     assert store.files("whole") == {"config.yaml", "frames", "latency_histogram.png", "timeline.png"}
     assert store.files("whole", "frames") == {"frames/config.yaml"}
     assert (project / "mlartifacts").is_dir()

@@ -36,6 +36,12 @@ PARAM_CHARS = 6000
 TAG_CHARS = 5000
 KEY_CHARS = 250
 
+# Has the MLflow page open with runs, metrics and pictures instead of its pages for language models.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+
+# Shown as the run's description at the top of its page.
+NOTE_TAG = "mlflow.note.content"
+
 # How many records are looked at in one step; a window has some 30 metrics, so this fills a batch.
 RECORDS_A_STEP = 50
 
@@ -181,6 +187,8 @@ class Deliverer:
                 _log_pictures(client, run_id, record)
             elif record["kind"] == records.FINISH:
                 _log_metrics(client, run_id, _metrics(record["metrics"], record["at"], 0))
+                if record["note"]:
+                    _set_tag(client, run_id, NOTE_TAG, record["note"])
                 self._terminate(client, run_id, record["status"], record["at"])
                 done.append(session.begin_id)
         except RefusedError as exc:
@@ -221,7 +229,7 @@ def _establish(client: MlflowClient, session: Session) -> str:
 def _experiment_id(client: MlflowClient, name: str, artifact_root: str | None) -> str:
     if (experiment := client.get_experiment_by_name(name)) is not None:
         return str(experiment.experiment_id)
-    return str(client.create_experiment(name, artifact_location=artifact_root))
+    return str(client.create_experiment(name, artifact_location=artifact_root, tags=_EXPERIMENT_TAGS))
 
 
 def _leading_windows(items: Sequence[Item]) -> list[tuple[Item, Record]]:
@@ -247,6 +255,11 @@ def _log_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -
     with _mlflow_errors():
         for chunk in _chunks(metrics, METRICS_A_BATCH):
             client.log_batch(run_id, metrics=chunk)
+
+
+def _set_tag(client: MlflowClient, run_id: str, key: str, value: str) -> None:
+    with _mlflow_errors():
+        client.set_tag(run_id, key, value[:TAG_CHARS])
 
 
 def _log_file(client: MlflowClient, run_id: str, path: Path, artifact_path: str | None) -> None:

@@ -124,13 +124,14 @@ class Journal:
     ) -> None:
         """The end of the run at ``at`` (seconds since the epoch).
 
-        ``status`` is MLflow's FINISHED, FAILED or KILLED. ``totals`` by camera become the closing pictures.
+        ``status`` is MLflow's FINISHED, FAILED or KILLED. ``totals`` by camera become the closing pictures
+        and the table at the top of the run's page; ``metrics`` are logged below ``summary/``.
         """
         for reference in artifacts:
             self._put(records.artifact(reference))
         if totals:
             self._put(records.pictures(totals))
-        self._put(records.finish(status, metrics, at))
+        self._put(records.finish(status, metrics, at, records.summary_table(totals) if totals else ""))
 
     def close(self, wait_s: float | None = None) -> Delivery:
         """Wait up to ``wait_s`` (default: the settings' ``flush_s``) for delivery; what is left waits on disk.

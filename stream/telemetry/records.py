@@ -86,9 +86,28 @@ def pictures(totals: Mapping[str, RunTotals]) -> Record:
     }
 
 
-def finish(status: str, metrics: Mapping[str, float], at: float) -> Record:
+def finish(status: str, metrics: Mapping[str, float], at: float, note: str = "") -> Record:
+    """``note`` is Markdown for the top of the run's page."""
     summary = {f"summary/{name}": value for name, value in metrics.items()}
-    return {"kind": FINISH, "status": status, "metrics": _finite(summary), "at": at}
+    return {"kind": FINISH, "status": status, "metrics": _finite(summary), "at": at, "note": note}
+
+
+def summary_table(totals: Mapping[str, RunTotals]) -> str:
+    """The run in a Markdown table, a row for each camera."""
+    lines = [
+        "| camera | frames in | results | fps in | fps out | latency p50 / p95 / p99, ms | dropped | detections |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for camera, each in totals.items():
+        run = each.snapshot()
+        total = run.latencies.get("total")
+        latency = f"{total.p50 * 1e3:.1f} / {total.p95 * 1e3:.1f} / {total.p99 * 1e3:.1f}" if total else "-"
+        name = (camera or "source").replace("|", "/")
+        lines.append(
+            f"| {name} | {run.frames_in} | {run.frames_out} | {run.fps_in:.2f} | {run.fps_out:.2f} "
+            f"| {latency} | {run.dropped} | {run.detections} |"
+        )
+    return "\n".join(lines)
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float]:

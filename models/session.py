@@ -16,7 +16,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from models.catalogue import ModelFile
 from models.describe import describe
-from models.providers import choose, options_of
+from models.providers import CPU, choose, options_of
 from models.spec import InputSpec, ModelSpec
 from stream.errors import ModelError
 
@@ -108,8 +108,7 @@ def open_session(
     """
     provider = choose(device, ort.get_available_providers())
     content = _unchanged(model)
-    ort.set_default_logger_severity(_SILENT)
-    glance = _create(model, content, _options(1, optimised=False), [("CPUExecutionProvider", {})])
+    glance = _glance(model, content)
     options = _options(threads)
     for name, size in _free_dimensions(glance, shape):
         options.add_free_dimension_override_by_name(name, size)
@@ -117,6 +116,20 @@ def open_session(
     if runtime.get_providers()[0] != provider:
         _log.warning("%s was asked for but %s is in use for %s", provider, runtime.get_providers()[0], model.name)
     return Session(runtime, describe(model.name, runtime), threads)
+
+
+def inspect(model: ModelFile) -> ModelSpec:
+    """What a model says of itself, without preparing it to run: a tenth of the time of :func:`open_session`.
+
+    Raises:
+        ModelError: the file changed since it was found, or is no model of one picture input.
+    """
+    return describe(model.name, _glance(model, _unchanged(model)))
+
+
+def _glance(model: ModelFile, content: bytes) -> ort.InferenceSession:
+    ort.set_default_logger_severity(_SILENT)
+    return _create(model, content, _options(1, optimised=False), [(CPU, {})])
 
 
 def _options(threads: int, *, optimised: bool = True) -> ort.SessionOptions:

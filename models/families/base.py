@@ -52,8 +52,8 @@ class Family(Protocol):
 
 
 def select(candidates: Boxes, *, classes: Sequence[int] | None) -> Boxes:
-    """Drop candidates of other classes and those whose box is not finite: a broken model must not reach the sinks."""
-    finite = np.asarray(np.isfinite(candidates.xyxy).all(axis=1))
+    """Drop candidates of other classes, and those of a broken model that are not finite numbers."""
+    finite = np.asarray(np.isfinite(candidates.xyxy).all(axis=1) & np.isfinite(candidates.confidence))
     if classes is None:
         return candidates if finite.all() else candidates.take(finite)
     return candidates.take(finite & np.isin(candidates.class_id, classes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,6 @@ class Level:
     stride_px: int
     scores: int
     boxes: int
-    bins: int
     columns: int | None
 
 
@@ -47,37 +47,56 @@ class NanoDet:
     def decode(
         self, outputs: Outputs, *, confidence: float, iou: float, max_detections: int, classes: Sequence[int] | None
     ) -> Boxes:
-        parts = [part for level in self.levels if len(part := _likely(outputs, level, confidence))]
-        if not parts:
+        parts = [_likely(outputs, level, confidence) for level in self.levels]
+        class_id = np.concatenate([part.scores.argmax(axis=1) for part in parts])
+        if not len(class_id):
             return Boxes.none()
-        candidates = Boxes(
-            np.concatenate([part.xyxy for part in parts]),
-            np.concatenate([part.confidence for part in parts]),
-            np.concatenate([part.class_id for part in parts]),
+        best = np.concatenate([part.scores.max(axis=1) for part in parts]).astype(np.float32, copy=False)
+        xyxy = _boxes(
+            np.concatenate([part.centres for part in parts]),
+            np.concatenate([part.logits for part in parts]).astype(np.float32, copy=False),
+            np.repeat([level.stride_px for level in self.levels], [len(part.scores) for part in parts]),
         )
-        return suppress(select(candidates, classes=classes), iou=iou, max_detections=max_detections)
+        candidates = select(Boxes(xyxy, best, class_id), classes=classes)
+        return suppress(candidates, iou=iou, max_detections=max_detections)
 
 
-def _likely(outputs: Outputs, level: Level, confidence: float) -> Boxes:
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """The cells of one level that are worth decoding: ``(n, classes)``, ``(n, 4 * bins)``, and ``(n, 2)`` in cells."""
+
+    scores: NDArray[Any]
+    logits: NDArray[Any]
+    centres: NDArray[np.float64]
+
+
+def _likely(outputs: Outputs, level: Level, confidence: float) -> _Cells:
     grid = outputs[level.scores]
+    classes = grid.shape[-1]
+    # One comparison of everything and no maximum: it takes a quarter of the time, as few cells hold anything.
+    hits = np.flatnonzero(grid.ravel() > confidence) // classes
+    cells = hits[np.diff(hits, prepend=-1) > 0]
     columns = level.columns or grid.shape[2]
-    scores = grid.reshape(-1, grid.shape[-1])
-    best = scores.max(axis=1)
-    cells = np.flatnonzero(best > confidence)
-    if not len(cells):
-        return Boxes.none()
-    logits = outputs[level.boxes].reshape(len(scores), -1)[cells]
-    distances = _expected(logits.astype(np.float32, copy=False), level.bins) * level.stride_px
-    centres = np.stack([cells % columns + 0.5, cells // columns + 0.5], axis=1) * level.stride_px
-    xyxy = np.concatenate([centres - distances[:, :2], centres + distances[:, 2:]], axis=1).astype(np.float32)
-    return Boxes(xyxy, best[cells].astype(np.float32), scores[cells].argmax(axis=1))
+    return _Cells(
+        grid.reshape(-1, classes)[cells],
+        outputs[level.boxes].reshape(grid.size // classes, -1)[cells],
+        np.stack([cells % columns, cells // columns], axis=1) + 0.5,
+    )
 
 
-def _expected(logits: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
-    """The expectation of each side's distribution: ``(N, 4 * bins)`` logits to ``(N, 4)`` distances in cells."""
-    sides = logits.reshape(-1, 4, bins)
+def _boxes(
+    centres: NDArray[np.float64], logits: NDArray[np.float32], stride_px: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    distances = _expected(logits)
+    corners = np.concatenate([centres - distances[:, :2], centres + distances[:, 2:]], axis=1)
+    return (corners * stride_px[:, None]).astype(np.float32)
+
+
+def _expected(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The expectation of each side's distribution: ``(n, 4 * bins)`` logits to ``(n, 4)`` distances in cells."""
+    sides = logits.reshape(len(logits), 4, -1)
     weights = np.exp(sides - sides.max(axis=2, keepdims=True))
-    expected: NDArray[np.float32] = weights @ np.arange(bins, dtype=np.float32) / weights.sum(axis=2)
+    expected: NDArray[np.float32] = weights @ np.arange(sides.shape[2], dtype=np.float32) / weights.sum(axis=2)
     return expected
 
 
@@ -105,7 +124,7 @@ def _level(spec: ModelSpec, stride_px: int, scores: int, boxes: int) -> Level:
     if len(score_shape) not in (3, 4) or len(box_shape) != len(score_shape) or not sides or sides % 4:
         seen = f"{spec.outputs[scores]} and {spec.outputs[boxes]}"
         raise ModelError(f"{spec.name} has outputs named like NanoDet's that are none: {seen}. Expected {LAYOUT}")
-    return Level(stride_px, scores, boxes, sides // 4, _columns(spec, stride_px) if len(score_shape) == 3 else None)
+    return Level(stride_px, scores, boxes, _columns(spec, stride_px) if len(score_shape) == 3 else None)
 
 
 def _columns(spec: ModelSpec, stride_px: int) -> int:

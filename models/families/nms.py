@@ -45,13 +45,17 @@ def _greedy(rivals: NDArray[np.bool_], max_detections: int) -> list[int]:
 
 def pairwise_iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
     """Intersection over union of every box ``(N, 4)`` with every box ``(M, 4)``: ``(N, M)``, 0 where both are empty."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    sides = np.maximum(high - low, 0)
-    shared = sides[..., 0] * sides[..., 1]
+    shared = _shared(first, second, 0) * _shared(first, second, 1)
     union = _areas(first)[:, None] + _areas(second)[None, :] - shared
     overlap: NDArray[np.float32] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return overlap
+
+
+def _shared(first: NDArray[np.float32], second: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """How long the common part of every pair is along x (0) or y (1); one axis at a time keeps rows contiguous."""
+    end = np.minimum.outer(first[:, axis + 2], second[:, axis + 2])
+    end -= np.maximum.outer(first[:, axis], second[:, axis])
+    return np.maximum(end, 0, out=end)
 
 
 def _areas(xyxy: NDArray[np.float32]) -> NDArray[np.float32]:

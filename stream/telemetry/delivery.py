@@ -36,9 +36,6 @@ PARAM_CHARS = 6000
 TAG_CHARS = 5000
 KEY_CHARS = 250
 
-# Has the MLflow page open with runs, metrics and pictures instead of its pages for language models.
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-
 # Shown as the run's description at the top of its page.
 NOTE_TAG = "mlflow.note.content"
 
@@ -229,7 +226,7 @@ def _establish(client: MlflowClient, session: Session) -> str:
 def _experiment_id(client: MlflowClient, name: str, artifact_root: str | None) -> str:
     if (experiment := client.get_experiment_by_name(name)) is not None:
         return str(experiment.experiment_id)
-    return str(client.create_experiment(name, artifact_location=artifact_root, tags=_EXPERIMENT_TAGS))
+    return str(client.create_experiment(name, artifact_location=artifact_root))
 
 
 def _leading_windows(items: Sequence[Item]) -> list[tuple[Item, Record]]:

@@ -85,10 +85,10 @@ def test_times_finer_than_mp4_holds_are_rounded_and_stay_apart(tmp_path: Path) -
     assert [time for time, _ in decode(path)] == [Fraction(tick, 1_000_000) for tick in (0, 1, 40_000)]
 
 
-@pytest.mark.parametrize("denominator", [1, 7, 10, 25, 12800, 30000, 90000, 1_000_000])
+@pytest.mark.parametrize("denominator", [1, 7, 10, 25, 12800, 30000, 90000, 1_000_000, 1_200_000])
 def test_every_tick_of_a_source_is_whole_in_its_track(denominator: int) -> None:
     assert track_timescale(Fraction(1, denominator)) % denominator == 0
-    assert 10_000 <= track_timescale(Fraction(1, denominator)) <= 1_000_000
+    assert 10_000 <= track_timescale(Fraction(1, denominator)) <= 1_200_000
 
 
 def test_it_is_an_ordinary_mp4_that_browsers_play(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_sound_is_carried_over(tmp_path: Path, suffix: str, codec: str) -> None:
     clip = write_clip(tmp_path / f"clip{suffix}", Clip(frames=75, audio=codec))
     path = tmp_path / "annotated.mp4"
     stored = codec.removeprefix("lib").replace("mp3lame", "mp3")
-    assert record_clip(clip, path, AudioInfo(stored, 48_000, 1), range(75)) == []
+    assert record_clip(clip, path, AudioInfo("a decoder's name", 48_000, 1), range(75)) == []
     times, frames = sound_times(path), decode(path)
     first_s = float(frames[0][0])
     assert times[0] == pytest.approx(first_s, abs=0.05)

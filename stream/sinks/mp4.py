@@ -31,8 +31,9 @@ _CONTAINER_OPTIONS = {
 _X264 = "rc-lookahead=0:sync-lookahead=0:bframes=0:keyint=infinite"
 # Coarser ticks would round the edit list that lets a track start late.
 _LEAST_TIMESCALE = 10_000
-# Finer ticks overflow the 32 bits of a sample's duration after minutes; microseconds after 71 minutes.
-_FINEST_TIMESCALE = 1_000_000
+# A sample's duration has 32 bits, an hour in these ticks; they are libav's own for video that states no times.
+_FINEST_TIMESCALE = 1_200_000
+_MICROSECONDS = 1_000_000
 # Rates beyond these are a container's guess, and x264 would derive an unplayable level from them.
 _PLAUSIBLE_RATES = (1, 240)
 _FALLBACK_RATE = Fraction(25)
@@ -56,7 +57,7 @@ def track_timescale(time_base: Fraction) -> int:
     """Ticks a second in which every multiple of ``time_base`` is whole, microseconds where it is too fine for MP4."""
     ticks = time_base.denominator
     if ticks > _FINEST_TIMESCALE:
-        return _FINEST_TIMESCALE
+        return _MICROSECONDS
     return ticks * -(-_LEAST_TIMESCALE // ticks)
 
 

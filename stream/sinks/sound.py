@@ -37,14 +37,17 @@ class Sound:
         """The sound that goes with a source, None where there is none or it cannot be carried over."""
         if info.audio is None or not Path(info.location).is_file():
             return None
-        if info.audio.codec not in MP4_SOUND:
-            on_note(f"the recording of {info.name} is silent: MP4 cannot hold its {info.audio.codec} sound")
-            return None
         try:
-            return cls(av.open(info.location), on_note)
+            container = av.open(info.location)
         except (av.FFmpegError, OSError) as error:
             on_note(f"the recording of {info.name} is silent: its sound cannot be read ({error.strerror})")
             return None
+        codec = _codec_name(container)
+        if codec not in MP4_SOUND:
+            container.close()
+            on_note(f"the recording of {info.name} is silent: MP4 cannot hold its {codec} sound")
+            return None
+        return cls(container, on_note)
 
     def add_to(self, output: OutputContainer, first: Fraction, offset: Fraction) -> None:
         """Make a track in ``output`` for the sound from ``first`` on, moved back by ``offset`` (both in seconds)."""
@@ -80,6 +83,13 @@ class Sound:
                     yield packet
         except av.FFmpegError as error:
             self._on_note(f"the recording's sound ends early: it cannot be read further ({error.strerror})")
+
+
+def _codec_name(container: InputContainer) -> str:
+    """The name of the format of the first sound track, not of the decoder that would be used for it."""
+    streams = container.streams.audio
+    # A stream of a codec that libav does not know has no context.
+    return streams[0].codec_context.codec.canonical_name if streams and streams[0].codec_context else "unknown"
 
 
 def _start(packet: Packet[AudioStream]) -> Fraction:

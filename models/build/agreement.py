@@ -1,0 +1,65 @@
+"""How far two detectors agree on the same pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.families import Boxes
+from models.families.nms import pairwise_iou
+
+# Two boxes of one class are the same object from here on.
+MATCH_IOU = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Boxes of the first detector that the second has too, summed over pictures, and how far matched ones differ."""
+
+    matched: int
+    only_first: int
+    only_second: int
+    score_drift: float
+    box_iou: float
+
+    @property
+    def f1(self) -> float:
+        return 2 * self.matched / max(1, 2 * self.matched + self.only_first + self.only_second)
+
+    def figures(self) -> dict[str, float]:
+        """What a card says of it."""
+        return {
+            "f1": round(self.f1, 4),
+            "boxes": self.matched + self.only_first,
+            "mean_score_drift": round(self.score_drift, 4),
+            "mean_matched_iou": round(self.box_iou, 4),
+        }
+
+
+def agreement(pairs: Iterable[tuple[Boxes, Boxes]]) -> Agreement:
+    """Match the boxes of each pair of answers one to one within a class, best first."""
+    matched = only_first = only_second = 0
+    drifts: list[float] = []
+    ious: list[float] = []
+    for first, second in pairs:
+        overlaps = _within_class(first, second)
+        for row in range(len(first)):
+            column = int(overlaps[row].argmax()) if len(second) else 0
+            if not len(second) or overlaps[row, column] < MATCH_IOU:
+                only_first += 1
+                continue
+            ious.append(float(overlaps[row, column]))
+            drifts.append(abs(float(first.confidence[row] - second.confidence[column])))
+            overlaps[:, column] = 0
+            matched += 1
+            only_second -= 1
+        only_second += len(second)
+    return Agreement(matched, only_first, only_second, float(np.mean(drifts or [0])), float(np.mean(ious or [0])))
+
+
+def _within_class(first: Boxes, second: Boxes) -> NDArray[np.float32]:
+    same_class = first.class_id[:, None] == second.class_id[None, :]
+    return np.where(same_class, pairwise_iou(first.xyxy, second.xyxy), np.float32(0))

@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from stream.config import Settings
 from stream.telemetry import MlflowSettings
 
-DEFAULT_CONFIDENCE = 0.3
-"""ByteTrack wants the weak detections too: on real video identities hold better from 0.3 than from 0.5."""
+DEFAULT_CONFIDENCE = 0.4
+"""Below it the bundled detector sees people in traffic cones."""
 
 
 class DetectorSettings(Settings):
@@ -19,7 +19,9 @@ class DetectorSettings(Settings):
 
     model: str = Field("auto", description="A bundled model's name, or the path of an ONNX file.")
     device: Literal["auto", "cpu", "cuda", "coreml", "openvino"] = Field("auto", description="Where the model runs.")
-    confidence: float = Field(DEFAULT_CONFIDENCE, ge=0, le=1, description="Detections below this are dropped.")
+    confidence: float = Field(
+        DEFAULT_CONFIDENCE, ge=0, le=1, description="Detections below this are dropped, unless they continue a track."
+    )
     iou: float = Field(0.6, ge=0, le=1, description="Of two boxes of a class that overlap more, the weaker goes.")
     max_detections: int = Field(300, ge=1, le=10_000, description="At most so many boxes a frame.")
     classes: tuple[str, ...] = Field((), description="Names or numbers of the classes to keep; empty keeps all.")

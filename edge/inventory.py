@@ -11,7 +11,7 @@ import onnxruntime
 import psutil
 
 from edge.slots import plan_slots
-from models.catalogue import default_build
+from models.catalogue import cpu_flags, default_build
 from stream.home import home
 from stream.machine import cgroup_quota_cores, usable_cores
 
@@ -64,7 +64,7 @@ def _cameras() -> Facts:
 
 
 def _inference() -> Facts:
-    name, reason = default_build()
+    name, reason = default_build(cpu_flags())
     return [
         ("providers", ", ".join(onnxruntime.get_available_providers())),
         ("default model", f"{name}: {reason}"),

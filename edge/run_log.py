@@ -30,9 +30,12 @@ class RunLog:
             open_journal(settings.mlflow, settings.output.project, home()) if settings.mlflow.enabled else None
         )
         self._process = ProcessFigures()
+        self._started_at = time.time()
         self._step = 0
 
-    def begin(self) -> None:
+    def first_result(self) -> None:
+        """Begin, now that the provider in use is known. The child process starts no earlier than this, for its
+        start would slow down the first detection."""
         if self._journal is not None:
             params = self._params()
             model_tags = {key: params[key] for key in ("model_name", "model_version", "model_sha256")}
@@ -40,15 +43,11 @@ class RunLog:
                 RunDescription(
                     experiment=self._settings.mlflow.experiment,
                     run_name=self._settings.mlflow.run_name or self._folder.path.name,
-                    started_at=time.time(),
+                    started_at=self._started_at,
                     params=params,
                     tags=model_tags,
                 )
             )
-
-    def first_result(self) -> None:
-        """The moment to start the child process: before it, its start would slow down the first detection."""
-        if self._journal is not None:
             self._journal.start_courier()
 
     def window(self, snapshot: WindowSnapshot) -> None:

@@ -16,7 +16,7 @@ from edge.report import RunReport, SourceReport, SourceState, source_summaries
 from edge.run_folder import open_run_folder
 from edge.run_log import RunLog
 from edge.slots import plan_slots
-from edge.tracker import tracker_maker
+from edge.tracker import tracker_maker, weakest_wanted
 from models.catalogue import find
 from stream.errors import SourceError
 from stream.machine import usable_cores
@@ -75,8 +75,11 @@ class Station:
         self._settings = settings
         self._listed = expand(settings.sources)
         self._slots = plan_slots(usable_cores(), workers=settings.detector.workers)
-        self._detector = OnnxDetector(find(settings.detector.model), settings.detector, self._slots)
+        self._detector = self._make_detector()
         self._folder = open_run_folder(settings.output, resume=settings.resume)
+        self._make_tracker = tracker_maker(
+            settings.tracker, confidence=settings.detector.confidence, stride=settings.vid_stride
+        )
         self._log = RunLog(settings, self._folder, self._detector)
         self._meter = RunMeter(time.monotonic(), window_s=settings.mlflow.window_s, listener=self._log)
         self._reports: list[SourceReport] = []
@@ -109,7 +112,6 @@ class Station:
     async def run(self) -> RunReport:
         """Process every source; what goes wrong with one is told in the report and does not stop the rest."""
         started_s = time.monotonic()
-        self._log.begin()
         try:
             with ThreadPoolExecutor(self._slots.workers, thread_name_prefix="infer") as workers:
                 for listed in self._listed:
@@ -130,7 +132,7 @@ class Station:
         self._pipeline = Pipeline(
             self._source(listed, outputs),
             self._detector,
-            tracker_maker(self._settings.tracker, stride=self._settings.vid_stride),
+            self._make_tracker,
             outputs.all,
             self._meter,
             workers=workers,
@@ -155,6 +157,11 @@ class Station:
             predictions_end_byte=outputs.predictions.offset_bytes,
             csv_end_byte=outputs.csv.offset_bytes if outputs.csv else None,
         )
+
+    def _make_detector(self) -> OnnxDetector:
+        settings = self._settings.detector
+        weakest = weakest_wanted(self._settings.tracker, settings.confidence)
+        return OnnxDetector(find(settings.model), settings.model_copy(update={"confidence": weakest}), self._slots)
 
     def _source(self, listed: Listed, outputs: _Outputs) -> FileSource:
         settings = self._settings

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from stream.frame import SourceInfo
+from stream.pipeline import Tracker
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -19,15 +20,28 @@ TrackerName = Literal["bytetrack", "ocsort", "off"]
 CARRY_LIMIT_S = 1.0
 """Boxes are carried for at most this long without a detection: after that nobody knows where things are."""
 
+WEAK_CONFIDENCE = 0.3
+"""Trackers want the weak detections too: on real video identities hold better with them. They count for nothing but
+to continue a track."""
+
 _FALLBACK_RATE = 25.0
 
 
-def tracker_maker(name: TrackerName, *, stride: int = 1) -> Callable[[SourceInfo], ObjectTracker]:
-    """A function that makes a fresh tracker for a source; ``stride`` is how many frames lie between detections."""
+def weakest_wanted(name: TrackerName, confidence: float) -> float:
+    """From which confidence a detector should hand over what it sees, where ``confidence`` is asked of the results."""
+    return confidence if name == "off" else min(confidence, WEAK_CONFIDENCE)
 
-    def make(info: SourceInfo) -> ObjectTracker:
+
+def tracker_maker(name: TrackerName, *, confidence: float = 0.0, stride: int = 1) -> Callable[[SourceInfo], Tracker]:
+    """A function that makes a fresh tracker for a source.
+
+    Detections below ``confidence`` that belong to no track are dropped; ``stride`` is how many frames lie between
+    detections.
+    """
+
+    def make(info: SourceInfo) -> Tracker:
         rate = float(info.frame_rate) or _FALLBACK_RATE
-        return ObjectTracker(_library_tracker(name, rate / stride))
+        return ObjectTracker(_library_tracker(name, rate / stride), confidence)
 
     return make
 
@@ -39,8 +53,9 @@ class ObjectTracker:
     :data:`CARRY_LIMIT_S`.
     """
 
-    def __init__(self, library: Any | None) -> None:
+    def __init__(self, library: Any | None, confidence: float = 0.0) -> None:
         self._library = library
+        self._confidence = confidence
         self._seen: _Sighting | None = None
         self._before: _Sighting | None = None
 
@@ -49,9 +64,14 @@ class ObjectTracker:
         if self._library is not None:
             tracked = self._library.update(detections, timestamp=time_s)
             # The library answers "nothing" with a value that has lost the columns its neighbours carry.
-            detections = tracked if len(tracked) else _emptied(detections)
+            detections = self._worth_telling(tracked) if len(tracked) else _emptied(detections)
         self._before, self._seen = self._seen, _Sighting(detections, time_s)
         return detections
+
+    def _worth_telling(self, tracked: sv.Detections) -> sv.Detections:
+        """What is confident enough or continues a track."""
+        known = np.asarray(tracked.tracker_id) >= 0
+        return cast("sv.Detections", tracked[known | (np.asarray(tracked.confidence) >= self._confidence)])
 
     def carry(self, time_s: float, width: int, height: int) -> sv.Detections:
         """The last detections where they should be at ``time_s``, clipped to the picture."""

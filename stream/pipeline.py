@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -63,10 +63,8 @@ class Tracker(Protocol):
     def carry(self, time_s: float, width: int, height: int) -> sv.Detections: ...
 
 
-class TrackerMaker(Protocol):
-    """A tracker of its own for every source."""
-
-    def __call__(self, info: SourceInfo) -> Tracker: ...
+TrackerMaker = Callable[[SourceInfo], Tracker]
+"""Makes a tracker of its own for every source."""
 
 
 class Observer(Protocol):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import supervision as sv
 
-from edge.tracker import CARRY_LIMIT_S, ObjectTracker, TrackerName, tracker_maker
+from edge.tracker import CARRY_LIMIT_S, ObjectTracker, TrackerName, tracker_maker, weakest_wanted
 from stream.frame import SourceInfo
 
 INFO = SourceInfo("clip", "clip.mp4", "mp4", "h264", 640, 480, Fraction(10), Fraction(1, 10))
@@ -51,6 +51,17 @@ def test_nothing_in_gives_nothing_out_with_all_columns(name: TrackerName) -> Non
     assert len(empty) == 0
     assert empty.confidence is not None
     assert "class_name" in empty.data
+
+
+def test_weak_detections_continue_a_track_and_count_for_nothing_else() -> None:
+    tracker = tracker_maker("bytetrack", confidence=0.5)(INFO)
+    for step in range(5):
+        tracker.update(at(100), step / 10)
+    weak = tracker.update(at(100, 400, confidence=0.35), 0.5)
+    assert ids(weak) == [0]
+    assert weakest_wanted("bytetrack", 0.5) == 0.3
+    assert weakest_wanted("bytetrack", 0.1) == 0.1
+    assert weakest_wanted("off", 0.5) == 0.5
 
 
 def test_ids_begin_anew_for_every_source() -> None:

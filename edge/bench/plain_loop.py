@@ -36,9 +36,10 @@ def main(clip: str, model: str, output: str) -> None:
     boxes, labels = sv.BoxAnnotator(), sv.LabelAnnotator()
     frames = 0
     while True:
-        found, picture = capture.read()
+        found, read = capture.read()
         if not found:
             break
+        picture = np.asarray(read, np.uint8)
         canvas, scale = _letterbox(picture)
         decoded = family.decode(
             session.run(None, {session.get_inputs()[0].name: canvas[None]}),
@@ -58,7 +59,7 @@ def main(clip: str, model: str, output: str) -> None:
 def _letterbox(picture: Pixels) -> tuple[Pixels, float]:
     """The picture at the top left of a grey square, and by how much it was scaled."""
     scale = SIDE_PX / max(picture.shape[:2])
-    scaled = cv2.resize(picture, None, fx=scale, fy=scale)
+    scaled = np.asarray(cv2.resize(picture, None, fx=scale, fy=scale), np.uint8)
     canvas = np.full((SIDE_PX, SIDE_PX, 3), 114, np.uint8)
     canvas[: scaled.shape[0], : scaled.shape[1]] = scaled
     return canvas, scale

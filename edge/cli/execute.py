@@ -50,8 +50,13 @@ def execute(settings: RunSettings, *, quiet: bool, debug: bool) -> int:
         station = Station(settings)
         interrupts = Interrupts(station, loop, console)
         report = _watch(station, loop, console)
-    print_report(report, Console(highlight=False, quiet=quiet), Console(stderr=True, highlight=False, soft_wrap=True))
+    print_report(report, Console(highlight=False, quiet=quiet, soft_wrap=True), _complaints())
     return interrupts.exit_code if interrupts.exit_code is not None else report.exit_code
+
+
+def _complaints() -> Console:
+    """Where losses are said, also under --quiet."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def _watch(station: Station, loop: LoopThread, console: Console) -> RunReport:

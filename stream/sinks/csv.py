@@ -42,6 +42,11 @@ class CsvSink:
     def outputs(self) -> list[Path]:
         return [self._path]
 
+    @property
+    def offset_bytes(self) -> int:
+        """Where the last complete row handed to the operating system ends; a resumed run truncates to it."""
+        return self._file.offset_bytes
+
     def open(self, info: SourceInfo) -> None:  # noqa: ARG002 # every row names its source
         self._file.open(header=",".join(COLUMNS) + "\n")
 

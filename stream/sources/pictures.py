@@ -36,7 +36,7 @@ class PictureConverter:
             width=box.inner_height if turned else box.inner_width,
             height=box.inner_width if turned else box.inner_height,
             format="rgb24" if view.rgb else "bgr24",
-            interpolation=Interpolation.FAST_BILINEAR,
+            interpolation=Interpolation.BILINEAR,  # measured: quicker than FAST_BILINEAR here, and closer to AREA
             threads=1,
         )
         inner = _upright(_pixels(scaled), frame.rotation)

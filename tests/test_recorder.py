@@ -249,6 +249,19 @@ def test_sound_that_ends_early_does_not_end_the_picture(tmp_path: Path) -> None:
     assert sound_times(path)[-1] == pytest.approx(1.0, abs=0.06)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_sound_does_not_end_the_picture(tmp_path: Path, seed: int) -> None:
+    clip = write_clip(tmp_path / "clip.ts", Clip(frames=75, audio="aac"))
+    data = bytearray(clip.read_bytes())
+    noise = np.random.default_rng(seed)
+    for at in noise.integers(2000, len(data) - 200, 40):
+        data[at : at + 100] = noise.bytes(100)
+    clip.write_bytes(data)
+    path, info = tmp_path / "annotated.mp4", source(location=clip, audio=AudioInfo("aac", 48_000, 1))
+    record(path, info, (result(n) for n in range(75)))
+    assert [frame_number(picture) for _, picture in decode(path)] == list(range(75))
+
+
 def test_without_frames_no_file_is_left(tmp_path: Path) -> None:
     record(tmp_path / "annotated.mp4", source(), [])
     assert list(tmp_path.iterdir()) == []

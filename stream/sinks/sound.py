@@ -65,24 +65,33 @@ class Sound:
     def until(self, time: Fraction) -> Iterator[Packet[Any]]:
         """The packets that begin before ``time`` (seconds of the source), ready to be muxed."""
         while self._output is not None and self._next is not None and _start(self._next) < time:
-            current, self._next = self._next, next(self._packets, None)
-            for packet in [current] if self._filter is None else self._filter.filter(current):
-                packet.pts, packet.dts = (packet.pts or 0) - self._shift, (packet.dts or 0) - self._shift
-                packet.stream = self._output
-                yield packet
+            packet, self._next = self._next, next(self._packets, None)
+            packet.pts, packet.dts = (packet.pts or 0) - self._shift, (packet.dts or 0) - self._shift
+            packet.stream = self._output
+            yield packet
 
     def close(self) -> None:
         self._container.close()
 
     def _read(self, stream: AudioStream, first: Fraction) -> Iterator[Packet[AudioStream]]:
+        last_dts: int | None = None
         try:
             if first > 1:
                 self._container.seek(int(first * av.time_base))
-            for packet in self._container.demux(stream):
-                if packet.dts is not None and packet.pts is not None and _start(packet) >= first:
+            for packet in self._unwrapped(stream):
+                # The muxer refuses what does not move forward, as behind a damaged spot.
+                forward = packet.dts is not None and (last_dts is None or packet.dts > last_dts)
+                if forward and packet.pts is not None and _start(packet) >= first:
+                    last_dts = packet.dts
                     yield packet
         except av.FFmpegError as error:
             self._on_note(f"the recording's sound ends early: it cannot be read further ({error.strerror})")
+
+    def _unwrapped(self, stream: AudioStream) -> Iterator[Packet[AudioStream]]:
+        for packet in self._container.demux(stream):
+            if packet.dts is None:
+                continue
+            yield from [packet] if self._filter is None else self._filter.filter(packet)
 
 
 def _codec_name(container: InputContainer) -> str:

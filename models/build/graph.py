@@ -22,53 +22,36 @@ BOX_LOGITS = 44
 # BGR, in grey levels: what the network was trained with.
 MEAN = np.array([103.53, 116.28, 123.675], np.float32)
 STD = np.array([57.375, 57.12, 58.395], np.float32)
-# The quantised network reads pixels as they are; its zero is a grey level, near the three means.
-ZERO_LEVEL = 114
 
 IMAGES = helper.make_tensor_value_info("images", TensorProto.UINT8, [1, "height", "width", 3])
-CENTRED = helper.make_tensor_value_info("centred", TensorProto.FLOAT, [1, 3, "height", "width"])
 
 
 def float_model(graph: SourceGraph) -> ModelProto:
-    """The exact network: uint8 NHWC in, normalised inside, float16 weights cast when it is loaded."""
+    """The network: uint8 NHWC in, normalised inside; weights are kept in the precision ``graph`` has them in."""
     body, heads = translate(graph, "normalised")
-    head = Body({}, initializers=body.initializers)
-    head.emit("Transpose", "planes", ["images"], perm=[0, 3, 1, 2])
-    head.emit("Cast", "levels", ["planes"], to=TensorProto.FLOAT)
-    head.emit("Sub", "centred", ["levels", head.constant("mean", MEAN.reshape(1, 3, 1, 1))])
-    head.emit("Div", "normalised", ["centred", head.constant("std", STD.reshape(1, 3, 1, 1))])
-    return _model(head.nodes + body.nodes, body, heads, IMAGES)
+    entry = Body({}, initializers=body.initializers)
+    entry.emit("Transpose", "planes", [IMAGES.name], perm=[0, 3, 1, 2])
+    entry.emit("Cast", "levels", ["planes"], to=TensorProto.FLOAT)
+    entry.emit("Sub", "centred", ["levels", entry.constant("mean", MEAN.reshape(1, 3, 1, 1))])
+    entry.emit("Div", "normalised", ["centred", entry.constant("std", STD.reshape(1, 3, 1, 1))])
+    return _model(entry.nodes + body.nodes, body, heads)
 
 
-def model_to_quantise(graph: SourceGraph) -> ModelProto:
-    """The same network in float32 with its normalisation folded into the first convolution.
-
-    Its input ``centred`` is ``pixel - ZERO_LEVEL``, so that the quantised input is the pixel itself. Only the
-    rows that touch the zero padding differ from the exact network: their padding is ZERO_LEVEL, not the mean.
-    """
-    body, heads = translate(_fold_normalisation(graph), "centred")
-    return _model(body.nodes, body, heads, CENTRED)
-
-
-def _fold_normalisation(graph: SourceGraph) -> SourceGraph:
-    first = next(node for node in graph.nodes if node.op == "Conv2D")
-    bias = next(node.inputs[1] for node in graph.nodes if node.op == "Add" and node.inputs[0] == first.name)
-    weights: dict[str, NDArray[Any]] = {
+def in_float32(graph: SourceGraph) -> SourceGraph:
+    """The same graph with its float16 weights widened, as the quantiser wants them."""
+    widened: dict[str, NDArray[Any]] = {
         name: values.astype(np.float32) if values.dtype == np.float16 else values
         for name, values in graph.weights.items()
     }
-    kernel = weights[first.inputs[1]] / STD.reshape(1, 1, 3, 1)
-    weights[first.inputs[1]] = kernel
-    weights[bias] = weights[bias] + (kernel * (ZERO_LEVEL - MEAN).reshape(1, 1, 3, 1)).sum(axis=(0, 1, 2))
-    return dataclasses.replace(graph, weights=weights)
+    return dataclasses.replace(graph, weights=widened)
 
 
-def _model(nodes: list[NodeProto], body: Body, heads: list[str], entry: ValueInfoProto) -> ModelProto:
+def _model(nodes: list[NodeProto], body: Body, heads: list[str]) -> ModelProto:
     tail = Body({}, initializers=body.initializers)
     outputs = []
     for stride_px, value in zip(STRIDES_PX, heads, strict=True):
         outputs += _head(tail, value, stride_px)
-    graph = helper.make_graph(nodes + tail.nodes, "nanodet", [entry], outputs, list(body.initializers.values()))
+    graph = helper.make_graph(nodes + tail.nodes, "nanodet", [IMAGES], outputs, list(body.initializers.values()))
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     checker.check_model(model, full_check=True)
     return model

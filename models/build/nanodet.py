@@ -20,7 +20,7 @@ from onnx import ModelProto, helper
 
 from models.build.clips import LONGEST_PX, STRIDE_PX, Pixels, calibration_indices, frame_count, letterboxed_frames
 from models.build.coco import COCO_CLASSES
-from models.build.graph import BOX_LOGITS, CLASS_COUNT, STRIDES_PX, float_model, model_to_quantise
+from models.build.graph import BOX_LOGITS, CLASS_COUNT, STRIDES_PX, float_model, in_float32
 from models.build.quantise import quantise
 from models.build.tfjs import SourceGraph, parse_graph, read_members
 
@@ -134,8 +134,10 @@ def main() -> None:
     write_model(float_model(graph), "nanodet-g-416", "float32, weights stored as float16", options.out, {})
     pictures = list(calibration_pictures(options.calibrate))
     made_with = {"calibration": {"clips": [clip.name for clip in options.calibrate], "frames": len(pictures)}}
-    precision = "int8: uint8 activations, int8 weights per channel"
-    write_model(quantise(model_to_quantise(graph), pictures), "nanodet-g-416-int8", precision, options.out, made_with)
+    precision = "int8: uint8 activations, int8 weights per channel; the first two convolutions in float32"
+    write_model(
+        quantise(float_model(in_float32(graph)), pictures), "nanodet-g-416-int8", precision, options.out, made_with
+    )
 
 
 if __name__ == "__main__":

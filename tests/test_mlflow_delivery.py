@@ -115,7 +115,7 @@ def test_a_run_is_in_the_local_store_from_its_params_to_its_pictures(tmp_path: P
     wait_for(lambda: journal._spool.depth() == 1, "all but the beginning is delivered while the run goes on")
     log_windows(journal, range(3, 5))
     files = [ArtifactRef(config), ArtifactRef(config, "frames"), ArtifactRef(tmp_path / "missing.jpg")]
-    journal.finish("FINISHED", {"fps/out": 22.0}, STARTED_AT + 50, files, {"door": totals()})
+    journal.finish("FINISHED", {"summary/objects": 7.0}, STARTED_AT + 50, files, {"door": totals()})
     assert journal.close(WAIT_S).complete
 
     store = Store(f"sqlite:///{project}/mlflow.db")
@@ -127,7 +127,8 @@ def test_a_run_is_in_the_local_store_from_its_params_to_its_pictures(tmp_path: P
     assert run.data.tags["source"] == "rtsp://***@camera/1"
     assert store.history("whole") == history_of(range(5))
     assert store.history("whole", "odd") == []
-    assert run.data.metrics["summary/fps/out"] == 22.0
+    assert run.data.metrics["summary/objects"] == 7.0
+    assert run.data.metrics["summary/door/fps/out"] == 10.0
     assert "| door | 50 | 50 | 10.00 | 10.00 | 20.0 / 20.0 / 20.0 | 0 | 50 |" in run.data.tags["mlflow.note.content"]
     assert store.files("whole") == {"config.yaml", "frames", "latency_histogram.png", "timeline.png"}
     assert store.files("whole", "frames") == {"frames/config.yaml"}

@@ -19,9 +19,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from stream.errors import VideoDiscoError
+from stream.redaction import redact_url
 from stream.spool import Item, Spool
 from stream.telemetry import records
-from stream.telemetry.destination import sqlite_file, without_credentials
+from stream.telemetry.destination import sqlite_file
 from stream.telemetry.records import Record
 
 log = logging.getLogger(__name__)
@@ -304,5 +305,5 @@ def _mlflow_errors() -> Iterator[None]:
 
 
 def _sentence(exc: Exception) -> str:
-    text = without_credentials(" ".join(str(exc).split())) or type(exc).__name__
+    text = redact_url(" ".join(str(exc).split())) or type(exc).__name__
     return next((words for mark, words in _PLAIN_WORDS if mark in text), text[:300])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from stream.errors import UsageError
+from stream.redaction import redact_url
 from stream.telemetry import MlflowSettings
 
 _SQLITE = "sqlite:///"
@@ -25,7 +25,7 @@ class Destination:
 
     @property
     def shown(self) -> str:
-        return without_credentials(self.uri)
+        return redact_url(self.uri)
 
 
 def destination(settings: MlflowSettings, project: Path) -> Destination:
@@ -41,7 +41,7 @@ def destination(settings: MlflowSettings, project: Path) -> Destination:
     scheme = uri.partition(":")[0].partition("+")[0].lower()
     if scheme not in _SCHEMES:
         raise UsageError(
-            f"The MLflow URI {without_credentials(uri)} is no tracking store; give http(s)://HOST:PORT "
+            f"The MLflow URI {redact_url(uri)} is no tracking store; give http(s)://HOST:PORT "
             f"or sqlite:///FOLDER/mlflow.db."
         )
     return Destination(uri, None)
@@ -50,10 +50,3 @@ def destination(settings: MlflowSettings, project: Path) -> Destination:
 def sqlite_file(uri: str) -> Path | None:
     """The file of a SQLite store, None for any other."""
     return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
-
-
-def without_credentials(text: str) -> str:
-    """``text`` with the user part and the query of every URL in it masked."""
-    # greedy up to the last @ before a blank: a password may itself hold / or @
-    masked = re.sub(r"([A-Za-z][A-Za-z0-9+.\-]*://)[^\s'\"]*@", r"\1***@", text)
-    return re.sub(r"([A-Za-z][A-Za-z0-9+.\-]*://[^\s?'\"]*)\?[^\s'\")]*", r"\1?***", masked)

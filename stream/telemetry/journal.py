@@ -124,14 +124,18 @@ class Journal:
     ) -> None:
         """The end of the run at ``at`` (seconds since the epoch).
 
-        ``status`` is MLflow's FINISHED, FAILED or KILLED. ``totals`` by camera become the closing pictures
-        and the table at the top of the run's page; ``metrics`` are logged below ``summary/``.
+        ``status`` is MLflow's FINISHED, FAILED or KILLED. ``totals`` by camera (one alone: "")
+        become the closing pictures, the table at the top of the run's page and the metrics below ``summary/``;
+        ``metrics`` are logged beside them under the names they have.
         """
         for reference in artifacts:
             self._put(records.artifact(reference))
+        note = ""
         if totals:
             self._put(records.pictures(totals))
-        self._put(records.finish(status, metrics, at, records.summary_table(totals) if totals else ""))
+            metrics = records.summary_metrics(totals) | dict(metrics)
+            note = records.summary_table(totals)
+        self._put(records.finish(status, metrics, at, note))
 
     def close(self, wait_s: float | None = None) -> Delivery:
         """Wait up to ``wait_s`` (default: the settings' ``flush_s``) for delivery; what is left waits on disk.

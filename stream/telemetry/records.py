@@ -88,8 +88,16 @@ def pictures(totals: Mapping[str, RunTotals]) -> Record:
 
 def finish(status: str, metrics: Mapping[str, float], at: float, note: str = "") -> Record:
     """``note`` is Markdown for the top of the run's page."""
-    summary = {f"summary/{name}": value for name, value in metrics.items()}
-    return {"kind": FINISH, "status": status, "metrics": _finite(summary), "at": at, "note": note}
+    return {"kind": FINISH, "status": status, "metrics": _finite(metrics), "at": at, "note": note}
+
+
+def summary_metrics(totals: Mapping[str, RunTotals]) -> dict[str, float]:
+    """The figures of the whole run, named as those of a window but below ``summary/``."""
+    return {
+        f"summary/{name}": value
+        for camera, each in totals.items()
+        for name, value in each.snapshot().metrics(camera or None).items()
+    }
 
 
 def summary_table(totals: Mapping[str, RunTotals]) -> str:

@@ -106,7 +106,7 @@ def open_session(
     Raises:
         ModelError: the file changed since it was found, is no model of one picture input, or the device is not here.
     """
-    provider = choose(device, ort.get_available_providers())
+    provider = provider_for(device)
     content = _unchanged(model)
     glance = _glance(model, content)
     options = _options(threads)
@@ -116,6 +116,15 @@ def open_session(
     if runtime.get_providers()[0] != provider:
         _log.warning("%s was asked for but %s is in use for %s", provider, runtime.get_providers()[0], model.name)
     return Session(runtime, describe(model.name, runtime), threads)
+
+
+def provider_for(device: str) -> str:
+    """The execution provider that ``device`` (auto, cpu, cuda, coreml or openvino) means here.
+
+    Raises:
+        ModelError: the device is unknown or not available.
+    """
+    return choose(device, ort.get_available_providers())
 
 
 def inspect(model: ModelFile) -> ModelSpec:

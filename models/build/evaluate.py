@@ -31,6 +31,8 @@ from models.session import Session, open_session
 CONFIDENCE = 0.35
 IOU = 0.6
 TIMED_RUNS = 60
+# The best of several turns: other work on the machine only ever takes speed away.
+TURNS = 4
 # The source graph's own names for scores and boxes, in the order of our outputs.
 REFERENCE_OUTPUTS = ("Identity", "Identity_3", "Identity_1", "Identity_4", "Identity_2", "Identity_5")
 
@@ -94,7 +96,10 @@ def speeds(name: str, shape: tuple[int, int]) -> dict[str, float]:
 def _fps(session: Session, workers: int) -> float:
     session.warm_up(3)
     picture = np.random.default_rng(0).integers(0, 256, (*_shape(session), 3), np.uint8)
+    return workers * TIMED_RUNS / min(_turn_s(session, picture, workers) for _ in range(TURNS))
 
+
+def _turn_s(session: Session, picture: Pixels, workers: int) -> float:
     def work() -> None:
         for _ in range(TIMED_RUNS):
             session.run(picture)
@@ -105,7 +110,7 @@ def _fps(session: Session, workers: int) -> float:
         thread.start()
     for thread in threads:
         thread.join()
-    return workers * TIMED_RUNS / (time.monotonic() - begun_s)
+    return time.monotonic() - begun_s
 
 
 def _shape(session: Session) -> tuple[int, int]:

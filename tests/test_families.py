@@ -1,0 +1,182 @@
+"""Decoding network outputs, against loops that follow the papers' words one cell at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.families import Boxes, recognise
+from models.families.nanodet import NanoDet
+from models.families.yolo import Yolo
+from models.spec import InputSpec, ModelSpec, OutputSpec, Shape
+from stream.errors import ModelError
+
+BINS = 11
+CLASSES = 5
+
+
+def spec(
+    *outputs: tuple[str, Shape], names: Sequence[str] = (), task: str = "detect", size: int | None = 64
+) -> ModelSpec:
+    picture = InputSpec("images", "float32", "NCHW", size, size, rgb=True, mean=(0, 0, 0), scale=(1, 1, 1))
+    return ModelSpec("mine", picture, [OutputSpec(*output) for output in outputs], task, None, names, None, 32)
+
+
+def nanodet_spec(height: int, width: int, *, flat: bool) -> ModelSpec:
+    outputs: list[tuple[str, Shape]] = []
+    for stride in (8, 16, 32):
+        grid: Shape = (height // stride * (width // stride),) if flat else (height // stride, width // stride)
+        outputs += [(f"scores_{stride}", (1, *grid, CLASSES)), (f"boxes_{stride}", (1, *grid, 4 * BINS))]
+    picture = InputSpec("images", "uint8", "NHWC", height, width, rgb=False, mean=(0, 0, 0), scale=(1, 1, 1))
+    return ModelSpec("mine", picture, [OutputSpec(*output) for output in outputs], "detect", None, (), None, 32)
+
+
+def random_outputs(described: ModelSpec, seed: int = 0) -> list[NDArray[np.float32]]:
+    rng = np.random.default_rng(seed)
+    made = []
+    for output in described.outputs:
+        shape = [size or 1 for size in output.shape]
+        scores = output.name.startswith("scores")
+        made.append((rng.random(shape) ** 8 if scores else rng.normal(0, 3, shape)).astype(np.float32))
+    return made
+
+
+def nanodet_by_loop(
+    outputs: list[NDArray[np.float32]], height: int, width: int, confidence: float
+) -> dict[tuple[int, float], list[float]]:
+    found = {}
+    for place, stride in enumerate((8, 16, 32)):
+        scores = outputs[2 * place].reshape(-1, CLASSES)
+        logits = outputs[2 * place + 1].reshape(-1, 4, BINS)
+        for row in range(height // stride):
+            for column in range(width // stride):
+                cell = row * (width // stride) + column
+                best = max(range(CLASSES), key=lambda number: scores[cell, number])
+                if scores[cell, best] <= confidence:
+                    continue
+                reach = []
+                for side in range(4):
+                    powers = [math.exp(value) for value in logits[cell, side]]
+                    reach.append(sum(bin_ * power for bin_, power in enumerate(powers)) / sum(powers) * stride)
+                x, y = (column + 0.5) * stride, (row + 0.5) * stride
+                box = [x - reach[0], y - reach[1], x + reach[2], y + reach[3]]
+                found[best, float(scores[cell, best])] = box
+    return found
+
+
+def as_table(boxes: Boxes) -> dict[tuple[int, float], list[float]]:
+    rows = zip(boxes.class_id, boxes.confidence, boxes.xyxy, strict=True)
+    return {(int(number), float(score)): [float(side) for side in box] for number, score, box in rows}
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (96, 64)])
+def test_nanodet_decodes_as_the_loop_does(height: int, width: int, flat: bool) -> None:
+    described = nanodet_spec(height, width, flat=flat)
+    outputs = random_outputs(described)
+    boxes = recognise(described).decode(outputs, confidence=0.4, iou=1.0, max_detections=999, classes=None)
+    expected = nanodet_by_loop(outputs, height, width, 0.4)
+    seen = as_table(boxes)
+    assert len(seen) > 20
+    assert seen.keys() == expected.keys()
+    for key, box in expected.items():
+        assert seen[key] == pytest.approx(box, abs=1e-3)
+    assert list(boxes.confidence) == sorted(boxes.confidence, reverse=True)
+
+
+def test_nanodet_reads_the_grid_from_its_outputs_when_the_size_is_open() -> None:
+    fixed = nanodet_spec(64, 96, flat=False)
+    open_shapes = [(output.name, (1, None, None, output.shape[-1])) for output in fixed.outputs]
+    family = recognise(spec(*open_shapes, size=None))
+    outputs = random_outputs(fixed)
+    kept = family.decode(outputs, confidence=0.4, iou=1.0, max_detections=999, classes=None)
+    assert as_table(kept).keys() == nanodet_by_loop(outputs, 64, 96, 0.4).keys()
+
+
+def test_flat_nanodet_of_open_size_is_refused() -> None:
+    flat = [(output.name, output.shape) for output in nanodet_spec(64, 64, flat=True).outputs]
+    with pytest.raises(ModelError, match="open it with a fixed shape"):
+        recognise(spec(*flat, size=None))
+
+
+def test_nanodet_with_odd_boxes_is_refused_with_what_was_seen() -> None:
+    with pytest.raises(ModelError, match=r"boxes_8 \[1 x 4 x 4 x 43\]"):
+        recognise(spec(("scores_8", (1, 4, 4, 5)), ("boxes_8", (1, 4, 4, 43))))
+
+
+def test_upstream_output_names_are_known() -> None:
+    family = recognise(spec(("cls_pred_stride_8", (1, 64, 80)), ("dis_pred_stride_8", (1, 64, 32))))
+    assert isinstance(family, NanoDet)
+
+
+@pytest.mark.parametrize("anchors", [1, 84])
+def test_yolo_decodes_as_the_loop_does(anchors: int) -> None:
+    rng = np.random.default_rng(anchors)
+    output = (rng.random((1, 4 + CLASSES, anchors)) ** 2).astype(np.float32)
+    output[:, :4] *= 64
+    boxes = Yolo().decode([output], confidence=0.2, iou=1.0, max_detections=999, classes=None)
+    expected = {}
+    for anchor in range(anchors):
+        x, y, width, height, *scores = (float(value) for value in output[0, :, anchor])
+        best = max(range(CLASSES), key=lambda number: scores[number])
+        if scores[best] > 0.2:
+            expected[best, scores[best]] = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+    seen = as_table(boxes)
+    assert seen.keys() == expected.keys()
+    for key, box in expected.items():
+        assert seen[key] == pytest.approx(box, abs=1e-4)
+
+
+def test_only_wanted_classes_are_kept() -> None:
+    output = np.zeros((1, 4 + CLASSES, 3), np.float32)
+    output[0, :4] = [[10, 30, 50], [10, 30, 50], [8, 8, 8], [8, 8, 8]]
+    output[0, [4, 5, 6], [0, 1, 2]] = 0.9
+    kept = Yolo().decode([output], confidence=0.5, iou=0.5, max_detections=9, classes=[0, 2])
+    assert sorted(kept.class_id) == [0, 2]
+    assert len(Yolo().decode([output], confidence=0.5, iou=0.5, max_detections=9, classes=[])) == 0
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_numbers_that_are_none_never_come_out(poison: float) -> None:
+    output = np.zeros((1, 4 + CLASSES, 4), np.float32)
+    output[0, 4] = 0.9
+    output[0, :4] = [[8, 20, 32, 44]] * 4
+    output[0, 0, 1], output[0, 4, 2] = poison, poison
+    kept = Yolo().decode([output], confidence=0.5, iou=0.5, max_detections=9, classes=None)
+    assert np.isfinite(kept.xyxy).all()
+    assert np.isfinite(kept.confidence).all()
+    assert len(kept) == 2
+
+
+def test_nothing_likely_gives_no_boxes_of_the_right_shape() -> None:
+    described = nanodet_spec(64, 64, flat=False)
+    outputs = [np.zeros([size or 1 for size in output.shape], np.float32) for output in described.outputs]
+    for family, raw in ((recognise(described), outputs), (Yolo(), [np.zeros((1, 9, 20), np.float32)])):
+        boxes = family.decode(raw, confidence=0.5, iou=0.5, max_detections=9, classes=None)
+        assert (len(boxes), boxes.xyxy.shape, boxes.xyxy.dtype.name) == (0, (0, 4), "float32")
+
+
+@pytest.mark.parametrize(
+    ("shape", "names"),
+    [((1, 84, 8400), ()), ((1, 6, 8400), ("face", "hand")), ((1, None, None), ("face",)), ((None, 84, None), ())],
+)
+def test_yolo_is_recognised_by_its_output(shape: Shape, names: Sequence[str]) -> None:
+    assert isinstance(recognise(spec(("output0", shape), names=names)), Yolo)
+
+
+@pytest.mark.parametrize(
+    ("shape", "names"), [((1, 25200, 85), ()), ((1, 300, 6), ()), ((1, 84, 8400), ("face",)), ((1, 1000), ())]
+)
+def test_an_unknown_layout_is_named_with_the_known_ones(shape: Shape, names: Sequence[str]) -> None:
+    with pytest.raises(ModelError, match=r"output0 \[1 x .*NanoDet.*YOLOv8"):
+        recognise(spec(("output0", shape), names=names))
+
+
+@pytest.mark.parametrize("task", ["pose", "segment", "classify", "obb"])
+def test_another_task_is_refused_by_its_name(task: str) -> None:
+    with pytest.raises(ModelError, match=f"made for the task '{task}'"):
+        recognise(spec(("output0", (1, 84, 8400)), task=task))

@@ -14,7 +14,7 @@ from edge.config import DetectorSettings
 from edge.slots import SlotPlan
 from models.catalogue import ModelFile
 from models.families import Boxes, recognise
-from models.session import Session, inspect, open_session
+from models.session import Session, inspect, open_session, provider_for
 from stream.errors import UsageError
 from stream.frame import Frame, ModelIdentity, NetworkView
 from stream.geometry import snug_canvas
@@ -35,11 +35,12 @@ class OnnxDetector:
     square input would be computed on for nothing. One with a fixed input sees every picture letterboxed into it.
 
     Raises:
-        ModelError: no family decodes this model.
+        ModelError: no family decodes this model, or the device is not here.
         UsageError: the settings name a class it does not know, or a size it cannot take.
     """
 
     def __init__(self, model: ModelFile, settings: DetectorSettings, slots: SlotPlan) -> None:
+        provider_for(settings.device)  # a device that is not here is said before anything is begun
         self.identity = ModelIdentity(model.name, model.version, model.sha256)
         self._model = model
         self._settings = settings

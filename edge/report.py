@@ -51,8 +51,8 @@ class RunReport:
     detections: Mapping[str, int]
     objects: Mapping[str, int]
     stopped: bool
-    mlflow: str = ""
-    """What to say of the MLflow run: where it is, or what waits; empty when logging is off."""
+    errors: tuple[str, ...] = ()
+    """What went wrong with the run's own files."""
 
     @property
     def frames(self) -> int:
@@ -67,7 +67,8 @@ class RunReport:
         """The code of a run that was not interrupted."""
         if all(source.state == "refused" for source in self.sources):
             return EXIT_NO_SOURCE
-        return EXIT_DONE if all(source.whole for source in self.sources) else EXIT_LOSSES
+        whole = all(source.whole for source in self.sources) and not self.errors
+        return EXIT_DONE if whole else EXIT_LOSSES
 
     def summary(self) -> dict[str, Any]:
         """As the plain values of summary.json; milliseconds, frames a second."""

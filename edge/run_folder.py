@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from edge.config import OutputSettings
+from stream.config import Settings, to_yaml
 from stream.errors import OutputError
+from stream.redaction import redact_url
 from stream.sinks.base import write_failure
 
 PREDICTIONS = "predictions.jsonl"
@@ -47,6 +49,10 @@ class RunFolder:
         return self.path / "samples"
 
     @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
     def summary(self) -> Path:
         return self.path / SUMMARY
 
@@ -55,19 +61,21 @@ class RunFolder:
         return self.path / (f"{Path(source_name).stem}_annotated.mp4" if several else "annotated.mp4")
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Replace the summary in one step: a killed process leaves the old one or the new one, never half of one."""
-        partial = self.summary.with_suffix(".json.part")
-        try:
-            partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-            partial.replace(self.summary)
-        except OSError as exc:
-            partial.unlink(missing_ok=True)
-            raise write_failure(self.summary, exc) from exc
+        """Replace summary.json. Raises SinkError, and then leaves the former one."""
+        _replace(self.summary, json.dumps(summary, indent=2) + "\n")
+
+    def write_config(self, settings: Settings) -> None:
+        """Keep the settings beside what they made, without credentials. Raises SinkError."""
+        _replace(self.config, redact_url(to_yaml(settings)))
 
     def remove_if_unused(self) -> None:
-        """Take an empty folder away again, when no source opened."""
-        self.summary.unlink(missing_ok=True)
+        """Take the folder away again when no frame was written into it."""
         with contextlib.suppress(OSError):
+            for file in (self.predictions, self.csv):
+                if file.exists() and file.stat().st_size > 0:
+                    return
+            for file in (self.predictions, self.csv, self.summary, self.config):
+                file.unlink(missing_ok=True)
             self.path.rmdir()
 
 
@@ -83,6 +91,17 @@ def open_run_folder(output: OutputSettings, *, resume: bool) -> RunFolder:
             _check_writable(folder)
             return _resumed(folder)
     return RunFolder(_make(output))
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write in one step: a killed process leaves the old file or the new one, never half of one."""
+    partial = path.with_name(path.name + ".part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as exc:
+        partial.unlink(missing_ok=True)
+        raise write_failure(path, exc) from exc
 
 
 def _make(output: OutputSettings) -> Path:

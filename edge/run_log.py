@@ -10,8 +10,9 @@ from edge.config import RunSettings
 from edge.detector import OnnxDetector
 from edge.report import RunReport
 from edge.run_folder import RunFolder
-from stream.config import fingerprint, to_yaml
+from stream.config import fingerprint
 from stream.home import home
+from stream.redaction import redact_url
 from stream.telemetry.journal import open_journal
 from stream.telemetry.process import ProcessFigures
 from stream.telemetry.records import ArtifactRef, RunDescription
@@ -56,16 +57,20 @@ class RunLog:
             self._journal.window(metrics, self._step, time.time())
             self._step += 1
 
-    def finish(self, report: RunReport, totals: RunTotals) -> str:
-        """Hand over the end of the run and wait, bounded, for its delivery; the sentence for the user."""
+    def finish(self, report: RunReport, totals: RunTotals) -> None:
+        """Hand over the end of the run; returns at once."""
+        if self._journal is None:
+            return
+        status = "KILLED" if report.stopped else "FINISHED" if report.exit_code == 0 else "FAILED"
+        objects = {f"summary/objects/{name}": float(count) for name, count in report.objects.items()}
+        self._journal.finish(status, objects, time.time(), self._artifacts(), {"": totals})
+
+    def deliver(self) -> str:
+        """Wait, bounded, until MLflow has it all; a sentence about what waits where, empty when nothing does."""
         if self._journal is None:
             return ""
-        status = "KILLED" if report.stopped else "FINISHED" if report.exit_code == 0 else "FAILED"
-        metrics = {"summary/frames": float(report.frames), "summary/fps": report.fps, "summary/seconds": report.seconds}
-        metrics |= {f"summary/objects/{name}": float(count) for name, count in report.objects.items()}
-        self._journal.finish(status, metrics, time.time(), self._artifacts(), {"": totals})
         delivery = self._journal.close()
-        return delivery.sentence if not delivery.complete else ""
+        return "" if delivery.complete else delivery.sentence
 
     def _params(self) -> dict[str, str]:
         settings, identity = self._settings, self._detector.identity
@@ -76,16 +81,14 @@ class RunLog:
             "model_sha256": identity.sha256,
             "provider": self._detector.provider,
             "host": platform.node(),
-            "source": ", ".join(settings.sources)[:500],
+            "source": redact_url(", ".join(settings.sources))[:500],
             "tracker": settings.tracker,
             "confidence": str(settings.detector.confidence),
             "vid_stride": str(settings.vid_stride),
         }
 
     def _artifacts(self) -> list[ArtifactRef]:
-        config = self._folder.path / "config.yaml"
-        config.write_text(to_yaml(self._settings), encoding="utf-8")
-        files = [config, self._folder.summary, self._folder.predictions]
+        files = [self._folder.config, self._folder.summary, self._folder.predictions]
         return [ArtifactRef(path) for path in files if path.exists()] + [
             ArtifactRef(path, "samples") for path in self.samples
         ]

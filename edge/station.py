@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from edge.run_log import RunLog
 from edge.slots import plan_slots
 from edge.tracker import tracker_maker, weakest_wanted
 from models.catalogue import find
-from stream.errors import SourceError
+from stream.errors import SinkError, SourceError
 from stream.machine import usable_cores
 from stream.overlay import Overlay
 from stream.pipeline import Outcome, Pipeline
@@ -84,6 +84,7 @@ class Station:
         self._meter = RunMeter(time.monotonic(), window_s=settings.mlflow.window_s, listener=self._log)
         self._reports: list[SourceReport] = []
         self._outputs: list[Path] = []
+        self._failures: dict[str, None] = {}
         self._current: Listed | None = None
         self._pipeline: Pipeline | None = None
         self._stopped = False
@@ -112,17 +113,26 @@ class Station:
     async def run(self) -> RunReport:
         """Process every source; what goes wrong with one is told in the report and does not stop the rest."""
         started_s = time.monotonic()
+        self._write(lambda: self._folder.write_config(self._settings))
         try:
-            with ThreadPoolExecutor(self._slots.workers, thread_name_prefix="infer") as workers:
-                for listed in self._listed:
-                    if self._stopped:
-                        break
-                    self._current = listed
-                    self._reports.append(await self._process(listed, workers))
-                    self._folder.write_summary({"complete": False, "sources": source_summaries(self._reports)})
-        finally:
-            self._meter.finish(time.monotonic())
-        return await self._conclude(time.monotonic() - started_s)
+            await self._process_all()
+        except BaseException:
+            self._folder.remove_if_unused()
+            raise
+        self._meter.finish(time.monotonic())
+        return self._conclude(time.monotonic() - started_s)
+
+    async def _process_all(self) -> None:
+        with ThreadPoolExecutor(self._slots.workers, thread_name_prefix="infer") as workers:
+            for listed in self._listed:
+                if self._stopped:
+                    break
+                self._current = listed
+                self._reports.append(await self._process(listed, workers))
+                self._write(self._write_interim_summary)
+
+    def _write_interim_summary(self) -> None:
+        self._folder.write_summary({"complete": False, "sources": source_summaries(self._reports)})
 
     async def _process(self, listed: Listed, workers: ThreadPoolExecutor) -> SourceReport:
         former = self._folder.finished.get(str(listed.path))
@@ -183,7 +193,9 @@ class Station:
             outputs.samples = SamplesSink(folder.samples, Overlay())
         if output.video:
             path = folder.video(listed.name, several=len(self._listed) > 1)
-            outputs.others.append(VideoSink(path, Overlay(), on_stage=self._meter.stage))
+            # A part of a file begins at 0: nobody wants an hour of nothing before it.
+            zero_based = self._settings.start_s > 0
+            outputs.others.append(VideoSink(path, Overlay(), zero_based=zero_based, on_stage=self._meter.stage))
         if output.labels:
             outputs.others.append(LabelsSink(folder.labels, save_conf=output.label_confidence))
         if output.crops:
@@ -196,15 +208,25 @@ class Station:
         if outputs.samples:
             self._log.samples += outputs.samples.written
 
-    async def _conclude(self, seconds: float) -> RunReport:
-        report = self._report(seconds)
-        if all(source.state == "refused" for source in report.sources):
+    def deliver(self) -> str:
+        """Wait, bounded, until MLflow has the run; a sentence about what has to wait, empty when nothing does."""
+        return self._log.deliver()
+
+    def _conclude(self, seconds: float) -> RunReport:
+        if all(report.state == "refused" for report in self._reports):
             self._folder.remove_if_unused()
         else:
-            self._folder.write_summary(report.summary())
-        # Delivery waits for a server, bounded; nothing else runs on the loop any more, but it stays answerable.
-        sentence = await asyncio.get_running_loop().run_in_executor(None, self._log.finish, report, self._meter.totals)
-        return replace(report, mlflow=sentence)
+            self._write(lambda: self._folder.write_summary(self._report(seconds).summary()))
+        report = self._report(seconds)
+        self._log.finish(report, self._meter.totals)
+        return report
+
+    def _write(self, write: Callable[[], None]) -> None:
+        """Write one of the run's own files; a failure is told in the report and stops nothing."""
+        try:
+            write()
+        except SinkError as exc:
+            self._failures[str(exc)] = None
 
     def _report(self, seconds: float) -> RunReport:
         return RunReport(
@@ -219,6 +241,7 @@ class Station:
             detections=dict(self._meter.detections.most_common()),
             objects=self._meter.objects(),
             stopped=self._stopped,
+            errors=tuple(self._failures),
         )
 
     def _frames_expected(self, outcome: Outcome | None) -> int | None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_a_signal_finishes_the_files(long: Path, tmp_path: Path, number: signal.
     recorded = clips.decode(folder / "annotated.mp4")
     assert 100 <= len(lines) < 4000
     assert len(recorded) == len(lines)
-    assert [clips.frame_number(picture) for _, picture in recorded[:50]] == list(range(50))
+    assert [time for time, _ in recorded] == [Fraction(frame, 25) for frame in range(len(lines))]
     assert summary(folder)["complete"] is False
     assert summary(folder)["sources"][0]["state"] == "stopped"
 
@@ -79,7 +80,7 @@ def test_a_killed_run_leaves_a_recording_that_plays_up_to_the_last_second(long: 
     # Lines are flushed each second of the clock, pictures each second of video: neither is far behind the other.
     assert len(recorded) > 150
     assert [line["frame"] for line in whole] == list(range(len(whole)))
-    assert [clips.frame_number(picture) for _, picture in recorded] == [n % clips.NUMBERS for n in range(len(recorded))]
+    assert [time for time, _ in recorded] == [Fraction(frame, 25) for frame in range(len(recorded))]
 
 
 def test_what_was_killed_can_be_resumed(long: Path, tmp_path: Path) -> None:

@@ -20,11 +20,9 @@ def print_report(report: RunReport, console: Console, errors: Console) -> None:
             console.print(_latencies(report))
             console.print(_objects(report), markup=False)
         console.print(_files(report))
-    for source in report.sources:
-        for sentence in _troubles(source):
-            errors.print(f"videodisco: {sentence}", markup=False)
-    if report.mlflow:
-        errors.print(f"videodisco: {report.mlflow}", markup=False)
+    troubles = [sentence for source in report.sources for sentence in _troubles(source)]
+    for sentence in dict.fromkeys([*troubles, *report.errors]):
+        errors.print(f"videodisco: {sentence}", markup=False)
 
 
 def _headline(report: RunReport) -> str:

@@ -31,13 +31,19 @@ class Interrupts:
         self._loop = loop
         self._console = console
         self.exit_code: int | None = None
+        self._leave_with: int | None = None
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
+    def leave_at_once_with(self, exit_code: int) -> None:
+        """The files are closed: from now on the first signal ends the process."""
+        self._leave_with = exit_code
+
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self.exit_code is not None:
-            os._exit(self.exit_code)
+        if self._leave_with is not None:
+            os._exit(self._leave_with)
         self.exit_code = EXIT_SIGINT if number == signal.SIGINT else EXIT_SIGTERM
+        self._leave_with = self.exit_code
         self._loop.call(self._station.stop)
         self._console.print("stopping: finishing the files (once more to stop at once)")
 
@@ -50,13 +56,15 @@ def execute(settings: RunSettings, *, quiet: bool, debug: bool) -> int:
         station = Station(settings)
         interrupts = Interrupts(station, loop, console)
         report = _watch(station, loop, console)
-    print_report(report, Console(highlight=False, quiet=quiet, soft_wrap=True), _complaints())
-    return interrupts.exit_code if interrupts.exit_code is not None else report.exit_code
-
-
-def _complaints() -> Console:
-    """Where losses are said, also under --quiet."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    print_report(report, Console(highlight=False, quiet=quiet, soft_wrap=True), errors)
+    code = interrupts.exit_code if interrupts.exit_code is not None else report.exit_code
+    interrupts.leave_at_once_with(code)
+    with console.status("delivering to MLflow"):
+        waiting = station.deliver()
+    if waiting:
+        errors.print(f"videodisco: {waiting}", markup=False)
+    return code
 
 
 def _watch(station: Station, loop: LoopThread, console: Console) -> RunReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def overlay_options(config: Path | None, options: Mapping[str, Any]) -> RunSetti
     settings = build(RunSettings, values, origin=str(config) if config else "the command line")
     if not settings.sources:
         raise UsageError("no source is named: videodisco run street.mp4 (a file, a folder, a glob or a list file)")
-    return settings
+    return settings.model_copy(update={"mlflow": settings.mlflow.with_environment(os.environ)})
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

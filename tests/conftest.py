@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+CACHE = Path(__file__).parent.parent / ".cache"
 VTEST_FOLDERS = (
     Path("/usr/share/doc/opencv-doc/examples/data"),
-    Path(__file__).parent.parent / ".cache" / "opencv-doc" / "usr/share/doc/opencv-doc/examples/data",
+    CACHE / "opencv-doc" / "usr/share/doc/opencv-doc/examples/data",
 )
 
 
@@ -63,3 +64,12 @@ def vtest_clip() -> Path:
             return folder / "vtest.avi"
     missing("vtest.avi", "it comes with Debian's opencv-doc: run 'make clips'")
     raise AssertionError
+
+
+@pytest.fixture(scope="session")
+def yolov8n() -> Path:
+    """A trained YOLOv8n with Ultralytics' metadata: 320 px, 18 classes. Its licence keeps it out of the repository."""
+    path = CACHE / "nudenet" / "nudenet" / "320n.onnx"
+    if not path.exists():
+        missing(str(path), "it is unpacked from a wheel by 'make clips'")
+    return path

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import threading
 import time
@@ -132,6 +133,8 @@ def measure(name: str, package: Path, clips: list[Path]) -> dict[str, Any]:
     settings = {"confidence": CONFIDENCE, "iou": IOU, "match_iou": 0.5}
     figures: dict[str, Any] = {
         "processor": processor(),
+        # Speeds under a load near or above the number of cores are lower bounds, those of two cores most of all.
+        "load_average_before": round(os.getloadavg()[0], 1),
         "settings": settings,
         "speed": {f"{width}x{height}": speeds(name, (height, width)) for height, width in ((416, 416), (256, 416))},
         "snug_against_square": {clip.name: snug_against_square(name, clip).figures() for clip in clips},

@@ -23,6 +23,7 @@ from stream.pipeline import Detected
 
 if TYPE_CHECKING:
     import supervision as sv
+    from numpy.typing import NDArray
 
 MAX_SHAPES = 4
 """Input shapes kept ready at a time, each a session's memory; pictures of yet other shapes go into the first."""
@@ -86,7 +87,7 @@ class OnnxDetector:
         detections = self._detections(boxes, frame.letterbox.to_source(boxes.xyxy))
         return Detected(detections, inference_s=inferred_s - begun_s, postprocess_s=time.monotonic() - inferred_s)
 
-    def _detections(self, boxes: Boxes, xyxy: np.ndarray) -> sv.Detections:
+    def _detections(self, boxes: Boxes, xyxy: NDArray[np.float32]) -> sv.Detections:
         import supervision as sv
 
         names = self._names[boxes.class_id] if len(self._names) else boxes.class_id.astype(str)
@@ -103,6 +104,8 @@ class OnnxDetector:
             cache=home() / "compiled" / self._model.sha256,
         )
         session.warm_up()
+        # Imports what results are made of (most of a second), so that no frame waits for it.
+        self._detections(Boxes.none(), Boxes.none().xyxy)
         return session
 
     def _shape_for(self, width: int, height: int) -> tuple[int, int]:

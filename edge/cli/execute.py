@@ -6,6 +6,7 @@ import concurrent.futures
 import logging
 import os
 import signal
+import sys
 from types import FrameType
 
 from rich.console import Console
@@ -21,6 +22,10 @@ from stream.runtime import LoopThread
 
 REFRESH_S = 0.1
 """How often the main thread looks at the run's progress."""
+
+SWITCH_INTERVAL_S = 0.001
+"""How long a thread may keep the interpreter while others ask for it. Python's 5 ms is half an inference: threads
+come out of libav and onnxruntime all the time, and what they do in between takes microseconds."""
 
 
 class Interrupts:
@@ -51,6 +56,7 @@ class Interrupts:
 def execute(settings: RunSettings, *, quiet: bool, debug: bool) -> int:
     """Run to the end and print what came of it; the exit code."""
     _set_up_logging(debug=debug)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     console = Console(stderr=True, highlight=False, quiet=quiet, soft_wrap=True)
     with LoopThread() as loop:
         station = Station(settings)

@@ -134,7 +134,7 @@ def main() -> None:
     write_model(float_model(graph), "nanodet-g-416", "float32, weights stored as float16", options.out, {})
     pictures = list(calibration_pictures(options.calibrate))
     made_with = {"calibration": {"clips": [clip.name for clip in options.calibrate], "frames": len(pictures)}}
-    precision = "int8: uint8 activations, int8 weights per channel; the first two convolutions in float32"
+    precision = "int8: uint8 activations, int8 weights per channel; the first two and the last convolutions in float32"
     write_model(
         quantise(float_model(in_float32(graph)), pictures), "nanodet-g-416-int8", precision, options.out, made_with
     )

@@ -23,7 +23,12 @@ QUANTISED_OPS = ("Conv", "LeakyRelu", "MaxPool", "Add", "Concat", "Resize")
 # The first layers stay float. Most of the drift arose there (their values spread widest and everything is built on
 # them); sparing them costs 6 % of the speed and raised agreement with the float build from 0.968 to 0.977 on
 # vtest.avi and from 0.88 to 0.94 on bikes.mp4. Clipping ranges and equalising channels did not help.
-FLOAT_NODES = ("centred", "normalised", "conv", "leakyrelu_1", "maxpool2d", "conv_1", "leakyrelu_4")
+STEM = ("centred", "normalised", "conv", "leakyrelu_1", "maxpool2d", "conv_1", "leakyrelu_4")
+
+# The last convolution of each head stays float too: its outputs hold class and box logits, and one scale for both
+# left confidences in steps of 0.02. It costs 1 to 5 % of the speed; agreement on vtest.avi rose from 0.977 to 0.985.
+HEADS = ("conv_29", "conv_31", "conv_33")
+FLOAT_NODES = STEM + HEADS
 
 
 class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types

@@ -66,10 +66,10 @@ class RunLog:
         self._journal.finish(status, objects, time.time(), self._artifacts(), {"": totals})
 
     def deliver(self) -> str:
-        """Wait, bounded, until MLflow has it all; a sentence about what waits where, empty when nothing does."""
+        """See to it that MLflow gets it all; a sentence about what has to wait, empty when nothing does."""
         if self._journal is None:
             return ""
-        delivery = self._journal.close()
+        delivery = self._journal.close() if self._settings.mlflow.wait else self._journal.leave()
         return "" if delivery.complete else delivery.sentence
 
     def _params(self) -> dict[str, str]:

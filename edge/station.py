@@ -209,7 +209,7 @@ class Station:
             self._log.samples += outputs.samples.written
 
     def deliver(self) -> str:
-        """Wait, bounded, until MLflow has the run; a sentence about what has to wait, empty when nothing does."""
+        """See to it that MLflow gets the run; a sentence about what has to wait, empty when nothing does."""
         return self._log.deliver()
 
     def _conclude(self, seconds: float) -> RunReport:

@@ -31,6 +31,6 @@ def comparison_table(measured: Sequence[Measured], frames: int, bound: Bound) ->
     plain_s = measured[0].median_s
     for each in measured:
         fps = frames / each.median_s
-        share = "" if each is measured[0] else f"{fps / bound.fps(recording='recording' in each.name):.2f}"
+        share = "" if "float" in each.name else f"{fps / bound.fps(recording='recording' in each.name):.2f}"
         table.add_row(each.name, f"{each.median_s:.1f}", f"{fps:.1f}", f"{plain_s / each.median_s:.2f}", share)
     return table

@@ -41,6 +41,9 @@ def run(
     resume: Annotated[bool | None, typer.Option("--resume", help="Skip what a former run finished.")] = None,
     mlflow: Annotated[bool | None, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow. [default: on]")] = None,
     mlflow_uri: Annotated[str | None, typer.Option(help="An MLflow server. [default: a local store]")] = None,
+    mlflow_wait: Annotated[
+        bool | None, typer.Option("--mlflow-wait", help="End only when MLflow has it all; for containers.")
+    ] = None,
     experiment: Annotated[str | None, typer.Option(help="MLflow experiment. [default: videodisco]")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Print what happens inside, and tracebacks.")] = False,
@@ -81,6 +84,6 @@ def run(
             "crops": save_crop,
             "csv": save_csv,
         },
-        "mlflow": {"enabled": mlflow, "uri": mlflow_uri, "experiment": experiment},
+        "mlflow": {"enabled": mlflow, "uri": mlflow_uri, "wait": mlflow_wait, "experiment": experiment},
     }
     return execute(overlay_options(config, values), quiet=quiet, debug=debug)

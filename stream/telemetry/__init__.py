@@ -24,6 +24,10 @@ class MlflowSettings(Settings):
     experiment: str = Field("videodisco", min_length=1, max_length=250, description="The MLflow experiment.")
     run_name: str | None = Field(None, max_length=250, description="The MLflow run's name; without one, MLflow's own.")
     window_s: float = Field(10.0, ge=0.5, le=600, description="Length of a rolling window: one batch of metrics each.")
+    wait: bool = Field(
+        default=False,
+        description="Wait at the end until the run is delivered instead of leaving it to the child. For containers.",
+    )
     flush_s: float = Field(15.0, ge=0, le=600, description="How long the end of a run waits for delivery.")
     spool_max_mb: int = Field(64, ge=1, le=4096, description="What may wait on disk for a server that is down.")
 

@@ -1,6 +1,7 @@
 """The courier as its parent sees it: a child process that is started, nudged, told to finish, and ended.
 
-It hears lines on its standard input (``look``, ``finish``; the end of input means stop) and answers on its standard
+It hears lines on its standard input (``look``, ``finish``, ``leave``; the end of input means stop, unless it was told
+to finish without its parent) and answers on its standard
 output with one JSON string a line, each a sentence about what keeps it from delivering.
 """
 
@@ -76,6 +77,11 @@ class CourierProcess:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(max(deadline_s - time.monotonic(), 0.0))
         self._end()
+
+    def leave(self) -> None:
+        """Let it finish by itself: it outlives this process by the seconds that takes, bounded."""
+        self._say(b"leave\n")
+        self._release()
 
     def _end(self) -> None:
         process = self._process

@@ -40,6 +40,9 @@ BACKOFF_MAX_S = 15.0
 # A courier whose parent is gone ends by itself after the request it is in, and is ended after this.
 ORPHAN_GRACE_S = 10.0
 
+# One that was left behind on purpose finishes its work, and is ended after this.
+LEFT_BEHIND_S = 60.0
+
 # The courier yields the processor to the frame process.
 NICENESS = 10
 
@@ -59,10 +62,11 @@ _ENVIRONMENT = {
 
 
 class Orders:
-    """What the parent says: nudges, that it is time to finish, and, by the end of input, to stop."""
+    """What the parent says: nudges, to finish, to finish without it, and, by the end of input, to stop."""
 
     def __init__(self, source: IO[bytes]) -> None:
         self.finishing = False
+        self.left_behind = False
         self.stopped = False
         self._source = source
         self._heard = threading.Event()
@@ -70,9 +74,10 @@ class Orders:
     def listen(self) -> None:
         """Read until the input ends; runs on a thread of its own."""
         for line in self._source:
-            self.finishing = self.finishing or line.strip() == b"finish"
+            self.left_behind = self.left_behind or line.strip() == b"leave"
+            self.finishing = self.finishing or self.left_behind or line.strip() == b"finish"
             self._heard.set()
-        self.stopped = True
+        self.stopped = not self.left_behind
         self._heard.set()
 
     def wait(self, seconds: float) -> None:
@@ -182,7 +187,7 @@ def work(spool: Spool, own_session: str, orders: Orders, reports: IO[str]) -> No
 
 def _listen_and_expire(orders: Orders) -> None:
     orders.listen()
-    time.sleep(ORPHAN_GRACE_S)
+    time.sleep(LEFT_BEHIND_S if orders.left_behind else ORPHAN_GRACE_S)
     os._exit(0)
 
 

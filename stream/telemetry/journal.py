@@ -33,6 +33,9 @@ QUEUE_RECORDS = 256
 # What waits for a server longer than this is given up.
 MAX_AGE_S = 30 * 86400.0
 
+# How long the end of a run waits for its last records to reach the disk.
+LAST_RECORDS_S = 5.0
+
 # A courier that ended by itself is not started again sooner than this.
 RESTART_DELAY_S = 60.0
 
@@ -153,6 +156,22 @@ class Journal:
         delivery = self._delivery()
         self._lock.release()
         return delivery
+
+    def leave(self) -> Delivery:
+        """Leave the rest to the courier, which outlives this process by the seconds it needs.
+
+        Where it reported trouble or is gone, nothing is left to it: what waits is said, as :meth:`close` does.
+        """
+        if self._thread is None:
+            return Delivery(complete=True)
+        self._put(_Order.STOP)
+        self._thread.join(LAST_RECORDS_S)
+        if self._courier.trouble or not self._courier.is_running():
+            return self.close(0.0)
+        self._courier.leave()
+        self._spool.close()
+        self._lock.release()
+        return Delivery(complete=True)
 
     def _delivery(self) -> Delivery:
         try:

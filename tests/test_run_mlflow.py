@@ -1,0 +1,122 @@
+"""What a run leaves in MLflow, with and without waiting for it, and when there is no server."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stream.telemetry.locks import is_held
+from tests import clips
+from tests.clips import Clip
+from tests.commands import predictions, videodisco
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+pytestmark = [
+    pytest.mark.slow,
+    # reading back imports mlflow here, which uses what its own dependencies call outdated
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
+
+PATIENCE_S = 60.0
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return clips.write_clip(tmp_path / "clip.mp4", Clip(frames=60))
+
+
+def wait_for_courier() -> None:
+    """Until the child that a run left behind has done its work."""
+    lock = Path(os.environ["VIDEODISCO_HOME"]) / "mlflow" / "courier.lock"
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not lock.exists() or is_held(lock):
+        assert time.monotonic() < deadline_s, "the courier does not end"
+        time.sleep(0.1)
+
+
+def only_run(project: Path) -> tuple[MlflowClient, Run]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("videodisco")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    return client, run
+
+
+def test_everything_is_there_when_the_run_waited_for_it(clip: Path, tmp_path: Path) -> None:
+    done = videodisco("run", clip, "--save", "--quiet", "--mlflow-wait", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    client, run = only_run(tmp_path / "runs")
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "run"
+    assert run.data.params["model_name"].startswith("nanodet-g-416")
+    assert (
+        run.data.params["model_sha256"]
+        == run.data.tags["model_sha256"]
+        == predictions(tmp_path / "runs/run")[0]["model"]["sha256"]
+    )
+    assert run.data.params["provider"] == "CPUExecutionProvider"
+    assert {"config_hash", "host", "source"} <= run.data.params.keys()
+    for name in (
+        "fps/in",
+        "fps/out",
+        "latency_ms/inference/p95",
+        "latency_ms/encode/p50",
+        "memory/rss_mb",
+        "cpu/percent",
+    ):
+        assert run.data.metrics[name] > 0, name
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert files >= {
+        "config.yaml",
+        "summary.json",
+        "predictions.jsonl",
+        "latency_histogram.png",
+        "timeline.png",
+        "samples",
+    }
+    assert {file.path for file in client.list_artifacts(run.info.run_id, "samples")} == {
+        "samples/clip_10.jpg",
+        "samples/clip_40.jpg",
+    }
+
+
+def test_a_run_that_does_not_wait_is_delivered_all_the_same(clip: Path, tmp_path: Path) -> None:
+    done = videodisco("run", clip, "--quiet", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    wait_for_courier()
+    _, run = only_run(tmp_path / "runs")
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["summary/fps/out"] > 0
+
+
+def test_without_a_server_the_run_is_whole_and_its_records_wait(clip: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        uri = f"http://user:pa55word@127.0.0.1:{free.getsockname()[1]}"
+    config = tmp_path / "c.yaml"
+    config.write_text(f"mlflow: {{uri: '{uri}', wait: true, flush_s: 8}}\n")
+    done = videodisco("run", clip, "--quiet", "--config", config, cwd=tmp_path)
+    assert done.code == 0
+    assert len(predictions(tmp_path / "runs" / "run")) == 60
+    assert "records of this run wait in" in done.sentence
+    assert done.err.count("WARNING") == 1
+    assert "pa55word" not in done.err + done.out
+    assert "pa55word" not in (tmp_path / "runs" / "run" / "config.yaml").read_text()
+
+
+def test_the_kept_configuration_runs_again(clip: Path, tmp_path: Path) -> None:
+    assert videodisco("run", clip, "--quiet", "--no-mlflow", "--vid-stride", "2", cwd=tmp_path).code == 0
+    first = tmp_path / "runs" / "run"
+    assert videodisco("run", "--quiet", "--config", first / "config.yaml", cwd=tmp_path).code == 0
+    carried = [line.get("carried", False) for line in predictions(tmp_path / "runs" / "run2")]
+    assert carried == [line.get("carried", False) for line in predictions(first)]

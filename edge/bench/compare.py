@@ -48,7 +48,7 @@ def contenders(clip: Path) -> list[Contender]:
         Contender("videodisco, float, recording", (*ours, "--save", "--no-mlflow", "--model", PLAIN_MODEL)),
         Contender("videodisco, recording", (*ours, "--save", "--no-mlflow")),
         Contender("videodisco, recording and MLflow", (*ours, "--save")),
-        Contender("the same, MLflow waited for", (*ours, "--save", "--mlflow-wait")),
+        Contender("videodisco, recording, MLflow waited for", (*ours, "--save", "--mlflow-wait")),
         Contender("videodisco, detections only", (*ours, "--no-mlflow")),
     ]
 

@@ -39,8 +39,8 @@ class GreyDetector:
 
     def detect(self, frame: Frame) -> Detected:
         self._before(frame)
-        assert frame.network is not None
-        left = float(clips.frame_number(frame.network))
+        assert frame.picture is not None
+        left = float(clips.frame_number(frame.picture))
         return Detected(
             sv.Detections(
                 xyxy=np.array([[left, 10, left + 50, 60]], np.float32),
@@ -117,7 +117,7 @@ def run(
 
 
 def file_source(path: Path, part: FileRange = WHOLE) -> FileSource:
-    return FileSource(path, name=path.name, wants_pictures=lambda _index: False, part=part)
+    return FileSource(path, name=path.name, wants_pictures=lambda _index: True, part=part)
 
 
 @pytest.fixture(scope="module")

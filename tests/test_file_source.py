@@ -99,6 +99,61 @@ def test_start_and_end_cut_between_frames(tmp_path: Path) -> None:
     assert frames[0].index == 0
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "mpg", "avi", "h264"])
+@pytest.mark.parametrize("start_s", [0.04, 1.0, 1.56, 3.2])
+def test_a_start_is_found_in_every_container(tmp_path: Path, suffix: str, start_s: float) -> None:
+    """Transport streams are searched to any packet, bare streams not at all."""
+    if suffix == "h264":
+        path = clips.write_sizes(tmp_path / "clip.h264", [(320, 240)], frames_each=100)
+    else:
+        codec = {"mpg": "mpeg2video", "avi": "mpeg4"}.get(suffix, "libx264")
+        b_frames = 0 if suffix == "avi" else 2
+        path = clips.write_clip(tmp_path / f"clip.{suffix}", Clip(frames=100, gop=40, b_frames=b_frames, codec=codec))
+    whole, _ = read(path)
+    frames, losses = read(path, FileRange(start_s=start_s))
+    assert [frame.pts for frame in frames] == [frame.pts for frame in whole][round(start_s * 25) :]
+    assert numbers(frames) == numbers(whole)[-len(frames) :]
+    assert not losses.any_frames
+
+
+def test_recordings_joined_end_to_end_keep_their_pace(tmp_path: Path) -> None:
+    one = clips.write_clip(tmp_path / "one.ts", Clip(frames=50)).read_bytes()
+    (tmp_path / "joined.ts").write_bytes(one + one)
+    frames, losses = read(tmp_path / "joined.ts")
+    times = [frame.pts_s for frame in frames]
+    assert len(times) == 100
+    assert times[-1] - times[0] == pytest.approx(99 / 25, abs=0.1)
+    assert losses.pts_not_forward == 1
+
+
+def test_metadata_in_another_encoding_does_not_matter(tmp_path: Path) -> None:
+    path = clips.write_clip(tmp_path / "clip.avi", Clip(frames=5, codec="mpeg4"))
+    path.write_bytes(path.read_bytes().replace(b"Lavf", b"L\xe4vf", 1))
+    assert len(read(path)[0]) == 5
+
+
+def test_damage_near_the_end_loses_nothing_else_and_is_counted(tmp_path: Path) -> None:
+    whole = clips.write_clip(tmp_path / "whole.mkv", Clip(frames=40, codec="mpeg4", gop=1))
+    frames, losses = read(clips.corrupt_packets(whole, tmp_path / "spoilt.mkv", [36]))
+    assert set(range(40)) - {36} <= set(numbers(frames))
+    assert losses.any_frames
+
+
+def test_what_was_mended_is_told_for_a_part_as_well(tmp_path: Path) -> None:
+    path = clips.write_sizes(tmp_path / "bare.h264", [(320, 240)], frames_each=50)
+    _, whole = read(path)
+    _, part = read(path, FileRange(end_s=1.0))
+    assert whole.pts_missing == 50
+    assert 24 <= part.pts_missing <= 27
+
+
+def test_a_file_of_damaged_packets_only_is_refused(tmp_path: Path) -> None:
+    whole = clips.write_clip(tmp_path / "whole.mkv", Clip(frames=20, codec="mpeg4", gop=1))
+    spoilt = clips.corrupt_packets(whole, tmp_path / "spoilt.mkv", range(20))
+    with pytest.raises(NoVideoError):
+        read(spoilt)
+
+
 def test_a_start_behind_the_end_is_one_sentence(tmp_path: Path) -> None:
     path = clips.write_clip(tmp_path / "clip.mp4", Clip(frames=25))
     with pytest.raises(NoVideoError, match=r"no frame between --start and --end; it lasts 1\.0 s"):

@@ -56,3 +56,9 @@ def test_a_missing_time_is_one_frame_later_and_a_backward_one_a_tick() -> None:
     repair = PtsRepair(Fraction(1, 100), Fraction(25))
     assert [repair.repair(pts) for pts in (None, 10, None, 12, 3)] == [0, 10, 14, 15, 16]
     assert (repair.missing, repair.not_forward) == (2, 2)
+
+
+def test_times_that_begin_anew_follow_the_last_one() -> None:
+    repair = PtsRepair(Fraction(1, 100), Fraction(25))
+    assert [repair.repair(pts) for pts in (0, 500, 504, 0, 4, 8)] == [0, 500, 504, 508, 512, 516]
+    assert repair.not_forward == 1

@@ -208,6 +208,19 @@ def test_a_source_that_does_not_open_is_an_error_and_opens_no_sink(tmp_path: Pat
     assert sink.calls == []
 
 
+def test_whatever_opening_raises_reaches_the_owner(hundred: Path) -> None:
+    class Broken(DyingSource):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            self.open = self._fail
+
+        def _fail(self) -> SourceInfo:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(Broken(hundred))
+
+
 class DyingSource:
     """Gives five frames of a real clip, then fails."""
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stream.channel import Channel, ChannelClosed
-from stream.errors import VideoDiscoError
 from stream.frame import Frame, NetworkView, SourceInfo
 
 ViewPlanner = Callable[[int, int], NetworkView]
@@ -83,21 +82,27 @@ class SourceReader:
         return not self._thread.is_alive()
 
     def _read(self) -> None:
+        """Every ending reaches the owner: the errors of opening through one channel, all others through the other."""
         try:
             self._opened.put(self._source.open())
-        except VideoDiscoError as exc:
+        except BaseException as exc:  # noqa: BLE001 - the thread's boundary: its owner gets the error and raises it
             self._opened.close(exc)
             return
         error: BaseException | None = None
         try:
+            self._deliver()
+        except ChannelClosed:
+            pass
+        except BaseException as exc:  # noqa: BLE001 - as above
+            error = exc
+        finally:
+            self._frames.close(error)
+
+    def _deliver(self) -> None:
+        try:
             for frame in self._source.frames(self._plan):
                 self._frames.put(frame)
                 if self._quit.is_set():
-                    break
-        except ChannelClosed:
-            pass
-        except BaseException as exc:  # noqa: BLE001 - the thread's boundary: its owner gets the error and raises it
-            error = exc
+                    return
         finally:
             self._source.close()
-            self._frames.close(error)

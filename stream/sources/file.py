@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import logging
+import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
@@ -18,16 +18,11 @@ from av.video.stream import VideoStream
 
 from stream.errors import DecodeError, NoVideoError
 from stream.frame import AudioInfo, Frame, SourceInfo
-from stream.machine import usable_cores
 from stream.sources.base import SourceLosses, ViewPlanner
+from stream.sources.decoding import PictureDecoder
 from stream.sources.opening import open_file, video_stream
 from stream.sources.pictures import PictureConverter, upright_size
 from stream.timestamps import PtsRepair
-
-log = logging.getLogger(__name__)
-
-MAX_BARREN_PACKETS = 500
-"""Packets in a row that give an error and no picture before a file is given up: some twenty seconds of video."""
 
 _UNKNOWN_TIME_BASE = Fraction(1, 90_000)
 
@@ -60,25 +55,45 @@ class FileSource:
         self._wants_pictures = wants_pictures
         self._part = part
         self._container: InputContainer | None = None
-        self._losses = SourceLosses()
+        self._decoder: PictureDecoder | None = None
+        self._pts = PtsRepair(_UNKNOWN_TIME_BASE, Fraction(0))
+        self._decoded: Generator[av.VideoFrame, None, None] | None = None
         self._converter = PictureConverter()
 
     @property
     def losses(self) -> SourceLosses:
-        return self._losses
+        decoder = self._decoder
+        if decoder is None:
+            return SourceLosses()
+        return SourceLosses(
+            corrupt_packets=decoder.corrupt_packets,
+            damaged_frames=decoder.damaged_frames,
+            pts_missing=self._pts.missing,
+            pts_not_forward=self._pts.not_forward,
+            truncated=decoder.truncated,
+        )
 
     def open(self) -> SourceInfo:
-        container = self._container = open_file(self._path)
+        """Open the file and decode up to the first frame of the range: only a picture proves that there is one."""
         try:
-            stream = video_stream(container, self._path)
-            stream.codec_context.thread_type = "AUTO"  # frame threads delay the first picture: a file does not mind
-            stream.codec_context.thread_count = usable_cores()
-            return self._begin(container, stream)
+            if self._part.start_s > 0 and (info := self._begin(search=True)):
+                return info
+            self.close()
+            info = self._begin(search=False)
+            if info is None:
+                raise NoVideoError(self._nothing_found())
+            return info
+        except DecodeError as exc:
+            self.close()
+            raise NoVideoError(str(exc)) from exc
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
+        if self._decoded is not None:
+            self._decoded.close()  # it holds the demuxer, which must not outlive its container
+            self._decoded = None
         if self._container is not None:
             self._container.close()
             self._container = None
@@ -90,14 +105,25 @@ class FileSource:
             yield self._frame(picture, pts, index, plan, decode_s)
             started_s = time.monotonic()
 
-    def _begin(self, container: InputContainer, stream: VideoStream) -> SourceInfo:
-        """Decode up to the first frame of the range: only a picture proves that there is one to be had."""
+    def _begin(self, *, search: bool) -> SourceInfo | None:
+        """Stand before the first frame of the range; None where there is none, or a search went past it."""
+        container = self._container = open_file(self._path)
+        stream = video_stream(container, self._path)
         self._time_base = Fraction(stream.time_base or _UNKNOWN_TIME_BASE)
         self._pts = PtsRepair(self._time_base, frame_rate(stream))
-        pictures = self._in_range(self._decoded(container, stream), *self._bounds(container, stream))
+        self._decoder = PictureDecoder(container, stream, self._path)
+        first_pts, end_pts = self._bounds(stream)
+        if search and not _search(container, stream, first_pts or 0):
+            return None
+        self._decoded = self._decoder.pictures()
+        head = next(self._decoded, None)
+        # Some formats are searched to any packet instead of a keyframe: what was decoded first shows it.
+        if head is None or (search and (head.pts is None or head.pts > (first_pts or 0))):
+            return None
+        pictures = self._in_range(itertools.chain([head], self._decoded), first_pts, end_pts)
         first = next(pictures, None)
         if first is None:
-            raise NoVideoError(self._nothing_found(container, stream))
+            return None
         self._pictures = itertools.chain([first], pictures)
         return describe(container, stream, first[0], path=self._path, name=self.name)
 
@@ -123,68 +149,41 @@ class FileSource:
             preprocess_s=time.monotonic() - received_s,
         )
 
-    def _bounds(self, container: InputContainer, stream: VideoStream) -> tuple[float, float]:
-        """First and end pts in seconds, having moved to the keyframe before the first."""
-        begin_s = float((stream.start_time or 0) * self._time_base)
-        end_s = float("inf") if self._part.end_s is None else begin_s + self._part.end_s
-        if self._part.start_s <= 0:
-            return float("-inf"), end_s
-        first_s = begin_s + self._part.start_s
-        try:
-            container.seek(int(first_s / self._time_base), stream=stream)
-        except av.error.FFmpegError:
-            # Some formats have no index to seek by: decoding from the beginning finds the same frame.
-            log.info("%s cannot be searched; reading it from the beginning", self._path)
-        return first_s, end_s
+    def _bounds(self, stream: VideoStream) -> tuple[int | None, int | None]:
+        """The least pts that belongs to the range and the least behind it, in ticks; None where there is no bound."""
+        begin = stream.start_time or 0
+        first = begin + self._ticks(self._part.start_s) if self._part.start_s > 0 else None
+        return first, None if self._part.end_s is None else begin + self._ticks(self._part.end_s)
+
+    def _ticks(self, seconds: float) -> int:
+        """Seconds as the user wrote them (1.56 is 39/25 exactly, which no float is), rounded up to whole ticks."""
+        return math.ceil(Fraction(repr(seconds)) / self._time_base)
 
     def _in_range(
-        self, pictures: Iterator[av.VideoFrame], first_s: float, end_s: float
+        self, pictures: Iterator[av.VideoFrame], first: int | None, end: int | None
     ) -> Iterator[tuple[av.VideoFrame, int]]:
         for picture in pictures:
             pts = self._pts.repair(picture.pts)
-            pts_s = float(pts * self._time_base)
-            if pts_s >= end_s:
+            if end is not None and pts >= end:
                 return
-            if pts_s >= first_s:
+            if first is None or pts >= first:
                 yield picture, pts
 
-    def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
-        barren = 0
-        for packet in self._packets(container, stream):
-            try:
-                pictures = packet.decode()
-            except av.error.InvalidDataError:
-                barren += 1
-                self._count(corrupt_packets=self._losses.corrupt_packets + 1)
-                if barren > MAX_BARREN_PACKETS:
-                    raise DecodeError(
-                        f"{self._path}: {barren} packets in a row could not be decoded; the rest is given up"
-                    ) from None
-                continue
-            for picture in pictures:
-                barren = 0
-                if picture.is_corrupt:
-                    self._count(damaged_frames=self._losses.damaged_frames + 1)
-                yield picture
-        self._count(pts_missing=self._pts.missing, pts_not_forward=self._pts.not_forward)
-
-    def _packets(self, container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
-        try:
-            yield from container.demux(stream)
-        except (av.error.FFmpegError, OSError) as exc:
-            self._count(truncated=f"reading stopped: {exc.strerror or exc}")
-
-    def _count(self, **changes: int | str) -> None:
-        self._losses = replace(self._losses, **changes)  # type: ignore[arg-type]  # names checked by dataclass
-
-    def _nothing_found(self, container: InputContainer, stream: VideoStream) -> str:
-        if self._pts.seen:
-            duration = duration_s(container, stream)
-            length = f"it lasts {duration:.1f} s" if duration else "its length is unknown"
+    def _nothing_found(self) -> str:
+        if self._pts.seen and self._container is not None:
+            length_s = duration_s(self._container, video_stream(self._container, self._path))
+            length = f"it lasts {length_s:.1f} s" if length_s else "its length is unknown"
             return f"{self._path} has no frame between --start and --end; {length}"
-        return (
-            f"{self._path} names a video of kind {stream.codec_context.name} but holds no picture that can be decoded"
-        )
+        return f"{self._path} names a video, but holds no picture that can be decoded"
+
+
+def _search(container: InputContainer, stream: VideoStream, pts: int) -> bool:
+    """Move to the keyframe before ``pts``; False where the format has no index to search by."""
+    try:
+        container.seek(pts, stream=stream)
+    except av.error.FFmpegError:
+        return False
+    return True
 
 
 def describe(

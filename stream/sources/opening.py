@@ -28,7 +28,9 @@ def open_file(path: Path) -> InputContainer:
         if path.stat().st_size == 0:
             raise SourceError(f"{path} is empty (0 bytes); was the copy or the recording finished?")
         # Nothing but local files is reached, whatever a playlist inside may name.
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file,crypto,data"})
+        container = av.open(
+            f"file:{path}", options={"protocol_whitelist": "file,crypto,data"}, metadata_errors="replace"
+        )
     except FileNotFoundError as exc:
         raise SourceError(f"{path} does not exist; check the spelling of the path") from exc
     except PermissionError as exc:
@@ -38,6 +40,8 @@ def open_file(path: Path) -> InputContainer:
             f"{path} is not a video that can be read: it is damaged, cut off before its index was written, "
             "or not a media file at all; 'ffmpeg -i' or a player will say the same"
         ) from exc
+    except UnicodeError as exc:
+        raise SourceError(f"{str(path)!a} has a name that is not UTF-8; rename it") from exc
     except (av.error.FFmpegError, OSError) as exc:
         raise SourceError(f"{path} cannot be opened: {exc.strerror or exc}") from exc
     return container

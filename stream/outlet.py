@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 
-from stream.channel import Channel, ChannelClosed, ChannelStatistics
+from stream.channel import Channel, ChannelClosed
 from stream.errors import VideoDiscoError
 from stream.frame import FrameResult, SourceInfo
 from stream.sinks.base import Sink
@@ -43,10 +43,6 @@ class Outlet:
         """Let the sink write what is waiting, and close it."""
         self._results.close()
         await self._finished.wait()
-
-    @property
-    def statistics(self) -> ChannelStatistics:
-        return self._results.statistics()
 
     def _run(self) -> None:
         try:

@@ -9,6 +9,7 @@ knows no file format, model or library.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -25,6 +26,8 @@ from stream.sources.base import Source, SourceLosses, SourceReader
 if TYPE_CHECKING:
     import supervision as sv
 
+log = logging.getLogger(__name__)
+
 FRAMES_AHEAD = 4
 """Decoded frames that wait for a worker: enough to smooth over a slow frame, few enough to hold in memory."""
 
@@ -40,7 +43,6 @@ class Detected:
     """What a detector found in one frame, and how many seconds that took."""
 
     detections: sv.Detections
-    preprocess_s: float = 0.0
     inference_s: float = 0.0
     postprocess_s: float = 0.0
 
@@ -84,11 +86,6 @@ class Outcome:
     stopped: bool = False
     losses: SourceLosses = field(default_factory=SourceLosses)
     errors: list[VideoDiscoError] = field(default_factory=list)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every frame of the source arrived in every sink."""
-        return not (self.stopped or self.errors or self.losses.truncated)
 
 
 class Pipeline:
@@ -141,19 +138,12 @@ class Pipeline:
             raise _first(group) from None
         finally:
             self._reader.abandon()
-            self._forget_pending()
             await asyncio.gather(*(outlet.finish() for outlet in outlets))
-            self._reader.join(JOIN_S)
+            if not self._reader.join(JOIN_S):
+                log.warning("the thread that reads %s is still inside libav and is left behind", self._source.name)
         self._outcome.errors += [outlet.error for outlet in outlets if outlet.error]
         self._outcome.losses = self._source.losses
         return self._outcome
-
-    def _forget_pending(self) -> None:
-        """After a failure: nobody will ask for these detections any more."""
-        while not self._order.empty():
-            entry = self._order.get_nowait()
-            if entry is not None and entry[1] is not None:
-                entry[1].cancel()
 
     async def _submit(self) -> None:
         """Frames from the decode thread to the workers, at most ``in_flight`` of them at a time."""
@@ -165,6 +155,7 @@ class Pipeline:
                 found = None
                 if frame.network is not None:
                     found = loop.run_in_executor(self._workers, self._detector.detect, frame)
+                    found.add_done_callback(_notice)
                 await self._order.put((frame, found))
         except ChannelClosed:
             pass
@@ -181,7 +172,8 @@ class Pipeline:
                 await outlet.put(result)
             self._outcome.frames += 1
             self._observer.frame_out(time.monotonic(), result)
-            if outlets and all(outlet.error for outlet in outlets):
+            needed = [outlet for outlet in outlets if not outlet.sink.optional]
+            if needed and all(outlet.error for outlet in needed):
                 self._reader.stop()  # nobody is left to write for
 
     def _result(self, frame: Frame, found: Detected | None, tracker: Tracker) -> FrameResult:
@@ -199,14 +191,19 @@ class Pipeline:
         )
 
 
+def _notice(found: asyncio.Future[Detected]) -> None:
+    """After a first failure nobody asks for the others; asyncio must not complain of them on the terminal."""
+    if not found.cancelled():
+        found.exception()
+
+
 def _timings(frame: Frame, found: Detected | None, begun_s: float, done_s: float) -> Timings:
     inference_s, postprocess_s = (found.inference_s, found.postprocess_s) if found else (0.0, 0.0)
-    preprocess_s = frame.preprocess_s + (found.preprocess_s if found else 0.0)
     track_s, total_s = done_s - begun_s, done_s - frame.received_s
     return Timings(
         decode_s=frame.decode_s,
-        queue_s=max(0.0, total_s - preprocess_s - inference_s - postprocess_s - track_s),
-        preprocess_s=preprocess_s,
+        queue_s=max(0.0, total_s - frame.preprocess_s - inference_s - postprocess_s - track_s),
+        preprocess_s=frame.preprocess_s,
         inference_s=inference_s,
         postprocess_s=postprocess_s,
         track_s=track_s,

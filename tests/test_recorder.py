@@ -299,9 +299,5 @@ def test_a_killed_process_leaves_all_but_the_last_second(tmp_path: Path) -> None
     assert times == [Fraction(n, 25) for n in range(len(times))]
 
 
-def failing_after(path: Path, limit_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the file system fill up once ``limit_bytes`` are written, as it does in the middle of a write."""
-
-
 def noise(number: int) -> Pixels:
     return np.random.default_rng(number).integers(0, 256, (240, 320, 3), np.uint8)

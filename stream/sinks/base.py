@@ -16,10 +16,14 @@ class Sink(Protocol):
     ``open``, ``write`` and ``close`` are called on that same thread. A failing output raises
     :class:`stream.errors.SinkError` from any of them; ``close`` is called exactly once after a successful or
     failed ``open``, also after a failure, and leaves what was written usable.
+
+    ``wants_picture`` asks for every frame's whole picture. ``optional`` says that a run is of no use for this
+    sink alone: when all others have failed, it ends.
     """
 
     name: str
     wants_picture: bool
+    optional: bool
 
     def open(self, info: SourceInfo) -> None: ...
 

@@ -25,6 +25,7 @@ class CropsSink:
 
     name = "crops"
     wants_picture = True
+    optional = False
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -33,6 +33,7 @@ class CsvSink:
 
     name = "csv"
     wants_picture = False
+    optional = False
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path

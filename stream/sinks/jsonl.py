@@ -22,6 +22,7 @@ class PredictionsSink:
 
     name = "predictions"
     wants_picture = False
+    optional = False
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
@@ -43,10 +44,6 @@ class PredictionsSink:
 
     def write(self, result: FrameResult) -> None:
         self._file.append(_encode(prediction(result, self._started_at)) + "\n")
-
-    def flush(self) -> None:
-        """Hand everything written so far to the operating system, before an offset is noted down."""
-        self._file.flush()
 
     def close(self) -> None:
         self._file.close()

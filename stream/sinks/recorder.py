@@ -40,6 +40,7 @@ class VideoSink:
 
     name = "recorder"
     wants_picture = True
+    optional = False
 
     def __init__(
         self,
@@ -157,9 +158,19 @@ class _Recording:
         self._end = start
         width, height = _even(first.width), _even(first.height)
         self._writer = Mp4Writer(file, width, height, info.frame_rate, self._timescale, encoding)
-        self._sound = Sound.of(info, on_note)
-        if self._sound is not None:
-            self._sound.add_to(self._writer.container, start, self._offset)
+        self._sound = self._add_sound(info, start)
+
+    def _add_sound(self, info: SourceInfo, start: Fraction) -> Sound | None:
+        sound = Sound.of(info, self._on_note)
+        if sound is None:
+            return None
+        try:
+            sound.add_to(self._writer.container, start, self._offset)
+        except (av.FFmpegError, ValueError) as error:
+            sound.close()
+            self._on_note(f"the recording of {self._name} is silent: its sound cannot be copied ({error})")
+            return None
+        return sound
 
     def add(self, picture: Pixels, frame: Frame) -> None:
         time_s = frame.pts * frame.time_base

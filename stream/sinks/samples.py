@@ -23,6 +23,7 @@ class SamplesSink:
 
     name = "samples"
     wants_picture = False  # the source is asked for the pictures of SAMPLE_FRAMES alone
+    optional = True
 
     def __init__(self, folder: Path, overlay: Overlay) -> None:
         self._folder = folder

@@ -14,7 +14,9 @@ from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.stream import Discard
 
+from stream.errors import SourceError
 from stream.frame import SourceInfo
+from stream.sources.opening import open_file
 
 # What players expect in an MP4. G.711 and other raw samples cannot go there, or hardly anything plays them.
 MP4_SOUND = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})
@@ -38,9 +40,9 @@ class Sound:
         if info.audio is None or not Path(info.location).is_file():
             return None
         try:
-            container = av.open(info.location)
-        except (av.FFmpegError, OSError) as error:
-            on_note(f"the recording of {info.name} is silent: its sound cannot be read ({error.strerror})")
+            container = open_file(Path(info.location))
+        except SourceError as error:
+            on_note(f"the recording of {info.name} is silent: its sound cannot be read ({error})")
             return None
         codec = _codec_name(container)
         if codec not in MP4_SOUND:

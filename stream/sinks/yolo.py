@@ -18,6 +18,7 @@ class LabelsSink:
 
     name = "labels"
     wants_picture = False
+    optional = False
 
     def __init__(self, folder: Path, *, save_conf: bool = False) -> None:
         self._folder = folder

@@ -117,10 +117,17 @@ class Station:
         try:
             await self._process_all()
         except BaseException:
-            self._folder.remove_if_unused()
+            self._fail(time.monotonic() - started_s)
             raise
         self._meter.finish(time.monotonic())
         return self._conclude(time.monotonic() - started_s)
+
+    def _fail(self, seconds: float) -> None:
+        """A run that an error ends: what there is of it is closed, and MLflow told that it failed."""
+        self._folder.remove_if_unused()
+        if self._meter.frames:
+            self._meter.finish(time.monotonic())
+            self._log.finish(self._report(seconds), self._meter.totals)
 
     async def _process_all(self) -> None:
         with ThreadPoolExecutor(self._slots.workers, thread_name_prefix="infer") as workers:

@@ -32,8 +32,11 @@ from stream.sources.pictures import PictureConverter
 
 T = TypeVar("T")
 
-FRAMES = 200
-"""Frames each stage is measured on: enough that the first ones, which set things up, do not matter."""
+MOST_FRAMES, LEAST_FRAMES = 200, 20
+"""Frames each stage is measured on: enough that the first ones, which set things up, do not matter much."""
+
+MEMORY_BYTES = 500_000_000
+"""What the frames may take that are kept between the stages, decoded (1.5 bytes a pixel) and as BGR (3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ RECORDING = frozenset({"picture", "draw and encode"})
 
 
 def measure(clip: Path, model: str) -> Bound:
-    """Measure every stage on the first :data:`FRAMES` frames of ``clip``."""
+    """Measure every stage on the first frames of ``clip``."""
     stages: dict[str, float] = {}
     detector = OnnxDetector(find(model), DetectorSettings(), SlotPlan(1, 1))
     pictures = _timed(stages, "decode", lambda: _decode(clip))
@@ -81,7 +84,8 @@ def _decode(clip: Path) -> list[av.VideoFrame]:
     with open_file(clip) as container:
         for picture in container.decode(video_stream(container, clip)):
             pictures.append(picture)
-            if len(pictures) == FRAMES:
+            wanted = int(MEMORY_BYTES / (picture.width * picture.height * 4.5))
+            if len(pictures) >= max(LEAST_FRAMES, min(MOST_FRAMES, wanted)):
                 break
     return pictures
 

@@ -63,6 +63,13 @@ class RunSettings(Settings):
     mlflow: MlflowSettings = MlflowSettings()
     resume: bool = Field(default=False, description="Skip what a former run of the same name finished.")
 
+    def shaping_results(self) -> RunSettings:
+        """These settings with all that leaves a source's results as they are set back to its default."""
+        output = self.output.model_copy(update={"project": Path(), "name": "run", "exist_ok": False})
+        detector = self.detector.model_copy(update={"workers": None})
+        others = {"sources": (), "resume": False, "mlflow": MlflowSettings()}
+        return self.model_copy(update={"output": output, "detector": detector, **others})
+
     @model_validator(mode="after")
     def _range_is_not_empty(self) -> RunSettings:
         if self.end_s is not None and self.end_s <= self.start_s:

@@ -19,7 +19,7 @@ SourceState = Literal["done", "skipped", "incomplete", "stopped", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class SourceReport:
-    """How one source ended. Byte offsets are where its part of the shared files ends."""
+    """How one source ended. Byte offsets are where its part of the shared files begins and ends."""
 
     name: str
     location: str
@@ -28,7 +28,9 @@ class SourceReport:
     seconds: float = 0.0
     errors: tuple[str, ...] = ()
     losses: SourceLosses = field(default_factory=SourceLosses)
+    predictions_begin_byte: int = 0
     predictions_end_byte: int = 0
+    csv_begin_byte: int | None = None
     csv_end_byte: int | None = None
 
     @property

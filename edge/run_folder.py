@@ -5,27 +5,30 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from edge.config import OutputSettings
-from stream.config import Settings, to_yaml
-from stream.errors import OutputError
+from edge.config import OutputSettings, RunSettings
+from stream.config import Settings, fingerprint, to_yaml
+from stream.errors import OutputError, SinkError, UsageError
 from stream.redaction import redact_url
 from stream.sinks.base import write_failure
 
 PREDICTIONS = "predictions.jsonl"
 SUMMARY = "summary.json"
 CSV = "predictions.csv"
+COPY_BYTES = 1 << 20
 
 
 @dataclass(slots=True)
 class RunFolder:
-    """Where a run writes. ``finished`` holds the former summary's entry for every source that may be skipped."""
+    """Where a run writes. ``finished`` holds the former summary's entry for every source that may be skipped, by
+    location; ``settings_hash`` stands for the settings that shape the results."""
 
     path: Path
+    settings_hash: str
     finished: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -61,8 +64,14 @@ class RunFolder:
         return self.path / (f"{Path(source_name).stem}_annotated.mp4" if several else "annotated.mp4")
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Replace summary.json. Raises SinkError, and then leaves the former one."""
-        _replace(self.summary, json.dumps(summary, indent=2) + "\n")
+        """Replace summary.json, keeping what a former run finished and this one has not come to.
+
+        Raises SinkError, and then leaves the former summary.
+        """
+        told = {entry["location"] for entry in summary["sources"]}
+        waiting = [entry for location, entry in self.finished.items() if location not in told]
+        content = {**summary, "settings_hash": self.settings_hash, "sources": [*summary["sources"], *waiting]}
+        _replace(self.summary, json.dumps(content, indent=2) + "\n")
 
     def write_config(self, settings: Settings) -> None:
         """Keep the settings beside what they made, without credentials. Raises SinkError."""
@@ -79,18 +88,30 @@ class RunFolder:
             self.path.rmdir()
 
 
-def open_run_folder(output: OutputSettings, *, resume: bool) -> RunFolder:
+def open_run_folder(settings: RunSettings) -> RunFolder:
     """Make the run's folder, or find the one to resume.
 
     Raises:
         OutputError: it cannot be made or written.
+        UsageError: the run to resume was made with settings that give other results.
     """
-    if resume:
-        folder = _latest(output)
-        if folder is not None:
-            _check_writable(folder)
-            return _resumed(folder)
-    return RunFolder(_make(output))
+    settings_hash = fingerprint(settings.shaping_results())
+    if settings.resume:
+        path = _latest(settings.output)
+        if path is not None:
+            _check_writable(path)
+            folder = RunFolder(path, settings_hash)
+            _resume(folder)
+            return folder
+    return RunFolder(_make(settings.output), settings_hash)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, 0 when there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _replace(path: Path, text: str) -> None:
@@ -111,6 +132,8 @@ def _make(output: OutputSettings) -> Path:
         try:
             path.mkdir(parents=True, exist_ok=output.exist_ok)
             _check_writable(path)
+            if output.exist_ok:
+                _remove_results(path)
             return path
         except FileExistsError:
             if output.project.exists() and not output.project.is_dir():
@@ -118,6 +141,12 @@ def _make(output: OutputSettings) -> Path:
             number += 1
         except OSError as exc:
             raise OutputError(f"cannot make the folder {path}: {exc.strerror}; choose another --project") from exc
+
+
+def _remove_results(path: Path) -> None:
+    """A run that writes into an older one's folder must not append to its lines."""
+    for name in (PREDICTIONS, CSV, SUMMARY):
+        (path / name).unlink(missing_ok=True)
 
 
 def _check_writable(path: Path) -> None:
@@ -140,19 +169,58 @@ def _latest(output: OutputSettings) -> Path | None:
     return begun[-1] if begun else None
 
 
-def _resumed(path: Path) -> RunFolder:
-    """Read what is finished and cut away what an interrupted source left behind it."""
-    folder = RunFolder(path)
+def _resume(folder: RunFolder) -> None:
+    """Take over what is finished, and cut away what unfinished sources left between and behind it."""
+    damaged = f"cannot resume {folder.path}: its {SUMMARY} or predictions are damaged"
     try:
-        sources = json.loads(folder.summary.read_text(encoding="utf-8"))["sources"]
-        folder.finished = {str(entry["location"]): entry for entry in sources if entry["state"] == "done"}
-        kept_bytes = max((entry["predictions_end_byte"] for entry in folder.finished.values()), default=0)
-        kept_csv = max((entry.get("csv_end_byte") or 0 for entry in folder.finished.values()), default=0)
-    except FileNotFoundError:
-        kept_bytes = kept_csv = 0
-    except (ValueError, KeyError, TypeError, OSError) as exc:
-        raise OutputError(f"cannot resume {path}: its {SUMMARY} is damaged ({exc}); start a new run") from exc
-    for file, size in ((folder.predictions, kept_bytes), (folder.csv, kept_csv)):
-        if file.exists() and file.stat().st_size > size:
-            os.truncate(file, size)
-    return folder
+        former = _former_summary(folder)
+        done = [entry for entry in former["sources"] if entry["state"] == "done"]
+        _keep_finished(folder.predictions, "predictions", done)
+        _keep_finished(folder.csv, "csv", done)
+        folder.finished = {str(entry["location"]): entry for entry in done}
+        folder.write_summary({"complete": False, "sources": []})
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise OutputError(f"{damaged} ({exc}); start a new run without --resume") from exc
+    except (OSError, SinkError) as exc:
+        raise OutputError(f"cannot resume {folder.path}: {exc}") from exc
+
+
+def _former_summary(folder: RunFolder) -> Mapping[str, Any]:
+    """What the run to resume wrote last; nothing, when it was killed in its first source."""
+    if not folder.summary.exists():
+        return {"sources": []}
+    former: Mapping[str, Any] = json.loads(folder.summary.read_text(encoding="utf-8"))
+    if former.get("settings_hash") != folder.settings_hash:
+        raise UsageError(
+            f"{folder.path} was made with other settings; resume it with the same ones, "
+            "or start a new run without --resume"
+        )
+    return former
+
+
+def _keep_finished(file: Path, kind: str, entries: Sequence[dict[str, Any]]) -> None:
+    """Rewrite one of the shared files with the ranges of ``entries`` alone, and note where they stand now."""
+    if not file.exists():
+        if any(entry[f"{kind}_end_byte"] for entry in entries):
+            raise ValueError(f"{file.name} is missing")
+        return
+    partial = file.with_name(file.name + ".part")
+    with file.open("rb") as old, partial.open("wb") as new:
+        header_bytes = new.write(old.readline()) if kind == "csv" else 0
+        for entry in entries:
+            begin, end = entry[f"{kind}_begin_byte"], entry[f"{kind}_end_byte"]
+            entry[f"{kind}_begin_byte"] = new.tell()
+            # The first part of a CSV file begins before its header.
+            _copy(old, new, max(begin or 0, header_bytes), end or 0)
+            entry[f"{kind}_end_byte"] = new.tell()
+    partial.replace(file)
+
+
+def _copy(old: BinaryIO, new: BinaryIO, begin: int, end: int) -> None:
+    old.seek(begin)
+    left = end - begin
+    while left > 0:
+        piece = old.read(min(left, COPY_BYTES))
+        if not piece:
+            raise ValueError("a file is shorter than it was")
+        left -= new.write(piece)

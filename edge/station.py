@@ -13,7 +13,7 @@ from edge.config import RunSettings
 from edge.detector import OnnxDetector
 from edge.meter import RunMeter
 from edge.report import RunReport, SourceReport, SourceState, source_summaries
-from edge.run_folder import open_run_folder
+from edge.run_folder import open_run_folder, size_of
 from edge.run_log import RunLog
 from edge.slots import plan_slots
 from edge.tracker import tracker_maker, weakest_wanted
@@ -29,6 +29,7 @@ from stream.sinks.jsonl import PredictionsSink
 from stream.sinks.recorder import VideoSink
 from stream.sinks.samples import SAMPLE_FRAMES, SamplesSink
 from stream.sinks.yolo import LabelsSink
+from stream.sources.base import SourceLosses
 from stream.sources.file import FileRange, FileSource
 from stream.sources.listing import Listed, expand
 
@@ -76,7 +77,7 @@ class Station:
         self._listed = expand(settings.sources)
         self._slots = plan_slots(usable_cores(), workers=settings.detector.workers)
         self._detector = self._make_detector()
-        self._folder = open_run_folder(settings.output, resume=settings.resume)
+        self._folder = open_run_folder(settings)
         self._make_tracker = tracker_maker(
             settings.tracker, confidence=settings.detector.confidence, stride=settings.vid_stride
         )
@@ -156,6 +157,7 @@ class Station:
             in_flight=self._slots.workers + AHEAD_OF_WORKERS,
         )
         begun_s = time.monotonic()
+        begins = size_of(self._folder.predictions), size_of(self._folder.csv)
         try:
             outcome = await self._pipeline.run()
         except SourceError as exc:
@@ -171,7 +173,9 @@ class Station:
             seconds=round(time.monotonic() - begun_s, 3),
             errors=_errors(outcome),
             losses=outcome.losses,
+            predictions_begin_byte=begins[0],
             predictions_end_byte=outputs.predictions.offset_bytes,
+            csv_begin_byte=begins[1] if outputs.csv else None,
             csv_end_byte=outputs.csv.offset_bytes if outputs.csv else None,
         )
 
@@ -280,6 +284,9 @@ def _skipped(listed: Listed, former: dict[str, Any]) -> SourceReport:
         state="skipped",
         frames=int(former.get("frames", 0)),
         seconds=float(former.get("seconds", 0.0)),
+        losses=SourceLosses(**former["losses"]),
+        predictions_begin_byte=int(former["predictions_begin_byte"]),
         predictions_end_byte=int(former["predictions_end_byte"]),
+        csv_begin_byte=former.get("csv_begin_byte"),
         csv_end_byte=former.get("csv_end_byte"),
     )

@@ -85,16 +85,17 @@ def test_a_killed_run_leaves_a_recording_that_plays_up_to_the_last_second(long: 
 
 def test_what_was_killed_can_be_resumed(long: Path, tmp_path: Path) -> None:
     short = clips.write_clip(tmp_path / "short.mp4", Clip(frames=30))
-    process = begun(tmp_path, short, long, *PLAIN)
+    arguments = (short, long, "--end", "30", *PLAIN[:1])
+    process = begun(tmp_path, *arguments)
     folder = tmp_path / "runs" / "run"
     wait_for_lines(folder / "predictions.jsonl", 100)
     process.kill()
     process.communicate(timeout=PATIENCE_S)
-    done = videodisco("run", short, long, "--resume", "--end", "10", "--no-mlflow", cwd=tmp_path)
+    done = videodisco("run", *arguments, "--resume", cwd=tmp_path)
     assert done.code == 0, done.err
     assert "1 skipped" in done.out
     frames = [(line["source"], line["frame"]) for line in predictions(folder)]
-    assert frames == [("short.mp4", n) for n in range(30)] + [("long.mp4", n) for n in range(250)]
+    assert frames == [("short.mp4", n) for n in range(30)] + [("long.mp4", n) for n in range(750)]
 
 
 @pytest.fixture

@@ -72,3 +72,10 @@ def test_what_means_nothing_is_refused(folder: Path, argument: str, words: str) 
     (folder / "empty.txt").write_text("# nothing\n")
     with pytest.raises(SourceError, match=words):
         expand([argument])
+
+
+def test_no_two_names_begin_alike_for_outputs_are_named_after_that(folder: Path) -> None:
+    for name in ("c.mp4", "C.mkv", "c_2.avi"):
+        (folder / name).touch()
+    found = names("c.mp4", "c.avi", "C.mkv", "c_2.avi")
+    assert found == ["c.mp4", "c_2.avi", "C_3.mkv", "c_2_2.avi"]

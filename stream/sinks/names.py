@@ -22,5 +22,4 @@ def safe_name(name: str) -> str:
 
 def stem_of(info: SourceInfo) -> str:
     """What a source's files begin with: its name, without the suffix of the file it was named after."""
-    location = Path(info.location)
-    return safe_name(location.stem if info.name == location.name else info.name)
+    return safe_name(info.name.removesuffix(Path(info.location).suffix))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stream.errors import SourceError
+from stream.sinks.names import safe_name
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -80,13 +81,21 @@ def _listed_in(path: Path) -> list[Path]:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """File names, with their folder before them where two files are called the same, and a number as a last resort."""
+    """File names, with their folder before them where two files are called the same, and a number as a last resort.
+
+    No two begin alike up to their suffix, for that is what outputs are named after.
+    """
     counts = Counter(path.name for path in paths)
-    names: list[str] = []
+    names: dict[str, str] = {}
     for path in paths:
         name = path.name if counts[path.name] == 1 else f"{path.parent.name}_{path.name}"
         number = 2
-        while name in names:
+        while _output_stem(name) in names:
             name, number = f"{path.stem}_{number}{path.suffix}", number + 1
-        names.append(name)
-    return names
+        names[_output_stem(name)] = name
+    return list(names.values())
+
+
+def _output_stem(name: str) -> str:
+    """What the outputs of a source called ``name`` begin with, as a file system blind to case sees it."""
+    return safe_name(Path(name).stem).casefold()

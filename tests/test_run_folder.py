@@ -1,0 +1,95 @@
+"""A run's folder: what a resumed run keeps, and what a run that begins anew takes away."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests import clips
+from tests.clips import Clip
+from tests.commands import predictions, summary, videodisco
+
+PLAIN = ("--no-mlflow", "--quiet")
+
+
+def three_clips(folder: Path) -> list[Path]:
+    return [clips.write_clip(folder / f"{name}.mp4", Clip(frames=8)) for name in ("one", "two", "three")]
+
+
+def declare(folder: Path, **states: str) -> None:
+    """Change how sources ended, as if an output of theirs had failed."""
+    content = summary(folder)
+    for entry in content["sources"]:
+        entry["state"] = states.get(Path(entry["name"]).stem, entry["state"])
+    (folder / "summary.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_resumed_run_keeps_only_what_was_finished_wherever_it_stands(bikes_clip: Path, tmp_path: Path) -> None:
+    sources = [*three_clips(tmp_path), bikes_clip]
+    arguments: tuple[str | Path, ...] = ("run", *sources, "--end", "0.32", "--save-csv", *PLAIN)
+    assert videodisco(*arguments, cwd=tmp_path).code == 0
+    folder = tmp_path / "runs" / "run"
+    csv = (folder / "predictions.csv").read_text().splitlines()
+    declare(folder, one="incomplete", three="incomplete")
+    assert videodisco(*arguments, "--resume", cwd=tmp_path).code == 0
+    assert Counter(line["source"] for line in predictions(folder)) == dict.fromkeys(
+        ("one.mp4", "two.mp4", "three.mp4", "bikes.mp4"), 8
+    )
+    again = (folder / "predictions.csv").read_text().splitlines()
+    assert again[0] == csv[0]
+    assert sorted(again) == sorted(csv)
+    # Where the finished parts stand now is what the next resumed run must know.
+    declare(folder, bikes="incomplete")
+    assert videodisco(*arguments, "--resume", cwd=tmp_path).code == 0
+    assert Counter(line["source"] for line in predictions(folder)).total() == 32
+    assert sorted((folder / "predictions.csv").read_text().splitlines()) == sorted(csv)
+
+
+@pytest.mark.slow
+def test_writing_into_an_existing_folder_begins_its_files_anew(bikes_clip: Path, tmp_path: Path) -> None:
+    for end in ("0.4", "0.2"):
+        arguments: tuple[str | Path, ...] = ("run", bikes_clip, "--end", end, "--save-csv", "--exist-ok", *PLAIN)
+        assert videodisco(*arguments, cwd=tmp_path).code == 0
+    folder = tmp_path / "runs" / "run"
+    assert [line["frame"] for line in predictions(folder)] == list(range(5))
+    boxes = sum(len(line["detections"]) for line in predictions(folder))
+    assert len((folder / "predictions.csv").read_text().splitlines()) == 1 + boxes
+
+
+@pytest.mark.slow
+def test_files_that_differ_in_their_suffix_alone_do_not_share_outputs(tmp_path: Path) -> None:
+    first = clips.write_clip(tmp_path / "clip.mp4", Clip(frames=8))
+    second = clips.write_clip(tmp_path / "clip.mkv", Clip(frames=5))
+    done = videodisco("run", first, second, "--save", *PLAIN, cwd=tmp_path)
+    assert done.code == 0, done.err
+    recorded = (tmp_path / "runs" / "run").glob("*_annotated.mp4")
+    assert sorted(len(clips.decode(path)) for path in recorded) == [5, 8]
+
+
+@pytest.mark.slow
+def test_a_resumed_run_must_have_the_same_settings(tmp_path: Path) -> None:
+    one, two, _ = three_clips(tmp_path)
+    assert videodisco("run", one, *PLAIN, cwd=tmp_path).code == 0
+    written = (tmp_path / "runs" / "run" / "predictions.jsonl").read_bytes()
+    done = videodisco("run", one, two, "--conf", "0.7", "--resume", *PLAIN, cwd=tmp_path)
+    assert done.code == 2
+    assert "other settings" in done.sentence
+    assert "without --resume" in done.sentence
+    assert (tmp_path / "runs" / "run" / "predictions.jsonl").read_bytes() == written
+    assert videodisco("run", one, two, "--workers", "1", "--resume", *PLAIN, cwd=tmp_path).code == 0
+
+
+@pytest.mark.slow
+def test_a_skipped_source_still_counts_its_losses(tmp_path: Path) -> None:
+    one, *_ = three_clips(tmp_path)
+    assert videodisco("run", one, *PLAIN, cwd=tmp_path).code == 0
+    folder = tmp_path / "runs" / "run"
+    content = summary(folder)
+    content["sources"][0]["losses"]["damaged_frames"] = 2
+    (folder / "summary.json").write_text(json.dumps(content), encoding="utf-8")
+    assert videodisco("run", one, "--resume", *PLAIN, cwd=tmp_path).code == 5
+    assert summary(folder)["sources"][0]["losses"]["damaged_frames"] == 2

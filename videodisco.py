@@ -43,14 +43,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VideoDiscoError as exc:
         if debug:
             raise
-        print(f"videodisco: {exc}", file=sys.stderr)  # noqa: T201 - this is the terminal
+        _complain(str(exc))
         return exc.exit_code
     except Exception as exc:  # the process's boundary: a bug of ours, said as one
         if debug:
             raise
-        text = f"videodisco: a bug: {type(exc).__name__}: {exc} (run it again with --debug and report what it prints)"
-        print(text, file=sys.stderr)  # noqa: T201 - this is the terminal
+        _complain(f"a bug: {type(exc).__name__}: {exc} (run it again with --debug and report what it prints)")
         return EXIT_BUG
+
+
+def _complain(sentence: str) -> None:
+    from stream.redaction import redact_url
+
+    print(f"videodisco: {redact_url(sentence)}", file=sys.stderr)  # noqa: T201 - this is the terminal
 
 
 if __name__ == "__main__":

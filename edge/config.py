@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,17 +14,34 @@ DEFAULT_CONFIDENCE = 0.4
 """Below it the bundled detector sees people in traffic cones."""
 
 
+LONGEST_S = 1e7
+"""Four months of video: no file is longer."""
+
+ClassWord = Annotated[str, Field(coerce_numbers_to_str=True)]
+"""A class's name or number."""
+
+
 class DetectorSettings(Settings):
     """Which model looks, and what counts as found."""
 
     model: str = Field("auto", description="A bundled model's name, or the path of an ONNX file.")
     device: Literal["auto", "cpu", "cuda", "coreml", "openvino"] = Field("auto", description="Where the model runs.")
     confidence: float = Field(
-        DEFAULT_CONFIDENCE, ge=0, le=1, description="Detections below this are dropped, unless they continue a track."
+        DEFAULT_CONFIDENCE,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Detections below this are dropped, unless they continue a track.",
     )
-    iou: float = Field(0.6, ge=0, le=1, description="Of two boxes of a class that overlap more, the weaker goes.")
+    iou: float = Field(
+        0.6,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Of two boxes of a class that overlap more, the weaker goes.",
+    )
     max_detections: int = Field(300, ge=1, le=10_000, description="At most so many boxes a frame.")
-    classes: tuple[str, ...] = Field((), description="Names or numbers of the classes to keep; empty keeps all.")
+    classes: tuple[ClassWord, ...] = Field((), description="Names or numbers of the classes to keep; empty keeps all.")
     image_size: int | None = Field(
         None, ge=32, le=4096, description="Longest side of the network's input in pixels; empty takes the model's own."
     )
@@ -54,8 +71,16 @@ class RunSettings(Settings):
     """All of ``videodisco run``."""
 
     sources: tuple[str, ...] = Field((), description="Files, folders, globs or list files.")
-    start_s: float = Field(0.0, ge=0, description="Skip so many seconds of each file.")
-    end_s: float | None = Field(None, gt=0, description="Stop after so many seconds from each file's beginning.")
+    start_s: float = Field(
+        0.0, ge=0, le=LONGEST_S, allow_inf_nan=False, description="Skip so many seconds of each file."
+    )
+    end_s: float | None = Field(
+        None,
+        gt=0,
+        le=LONGEST_S,
+        allow_inf_nan=False,
+        description="Stop after so many seconds from each file's beginning.",
+    )
     vid_stride: int = Field(1, ge=1, le=1000, description="Detect in every n-th frame; the tracker carries the rest.")
     tracker: Literal["bytetrack", "ocsort", "off"] = Field("bytetrack", description="Who gives objects identities.")
     detector: DetectorSettings = DetectorSettings()

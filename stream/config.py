@@ -79,7 +79,9 @@ def _problem(error: Any, kind: type[Settings]) -> str:
     place = ".".join(str(part) for part in error["loc"]) or kind.__name__
     if error["type"] == "extra_forbidden":
         return f"unknown key '{place}'"
-    return f"{place}: {error['msg'][:1].lower()}{error['msg'][1:]} (got {error['input']!r})"
+    # A whole section is not repeated: it is long, and other keys of it may be secret.
+    got = f" (got {error['input']!r})" if isinstance(error["input"], (str, int, float)) else ""
+    return f"{place}: {error['msg'][:1].lower()}{error['msg'][1:]}{got}"
 
 
 def _fill(value: Any, environment: Mapping[str, str]) -> Any:

@@ -11,6 +11,7 @@ from edge.cli.options import overlay_options
 from edge.config import RunSettings
 from stream.config import build, fingerprint, load_yaml, to_yaml
 from stream.errors import UsageError
+from videodisco import main
 
 ROOT = Path(__file__).parent.parent
 
@@ -90,3 +91,37 @@ def test_options_win_over_the_file_and_leave_the_rest(tmp_path: Path) -> None:
     settings = overlay_options(path, {"sources": None, "detector": {"confidence": 0.2, "iou": None}, "vid_stride": 2})
     assert settings.sources == ("a.mp4",)
     assert (settings.detector.confidence, settings.detector.iou, settings.vid_stride) == (0.2, 0.4, 2)
+
+
+def test_no_message_shows_what_else_was_set() -> None:
+    values = {"start_s": 5, "end_s": 2, "mlflow": {"uri": "http://u:secret@host", "enabled": "perhaps"}}
+    with pytest.raises(UsageError) as caught:
+        build(RunSettings, {**values, "mlflow": {"uri": "http://u:secret@host"}}, origin="test")
+    assert str(caught.value) == "test: RunSettings: value error, end_s (2) must be after start_s (5)"
+    with pytest.raises(UsageError, match=r"mlflow.enabled: .* \(got 'perhaps'\)"):
+        build(RunSettings, values, origin="test")
+
+
+def test_a_secret_in_a_wrong_value_is_hidden(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "a.mp4", "--device", "http://u:secret@host"]) == 2
+    said = capsys.readouterr().err
+    assert "device" in said
+    assert "secret" not in said
+
+
+def test_classes_may_be_numbers() -> None:
+    settings = build(RunSettings, {"detector": {"classes": [0, "person"]}}, origin="test")
+    assert settings.detector.classes == ("0", "person")
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e8])
+@pytest.mark.parametrize("key", ["start_s", "end_s"])
+def test_a_time_is_a_number_that_can_be_reached(key: str, value: float) -> None:
+    with pytest.raises(UsageError, match=key):
+        build(RunSettings, {key: value}, origin="test")
+
+
+@pytest.mark.parametrize("key", ["confidence", "iou"])
+def test_a_share_is_a_number(key: str) -> None:
+    with pytest.raises(UsageError, match=key):
+        build(RunSettings, {"detector": {key: float("nan")}}, origin="test")

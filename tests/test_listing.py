@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -66,10 +68,14 @@ def test_a_file_with_brackets_in_its_name_is_no_pattern(folder: Path) -> None:
         ("rtsp://camera/stream", "cannot be read yet"),
         ("0", "webcam 0 cannot be read yet"),
         ("empty.txt", "names no source"),
+        ("inn*", "no file matches"),
+        ("x" * 300 + ".mp4", "cannot be read: file name too long"),
+        ("itself.txt", "names another list"),
     ],
 )
 def test_what_means_nothing_is_refused(folder: Path, argument: str, words: str) -> None:
     (folder / "empty.txt").write_text("# nothing\n")
+    (folder / "itself.txt").write_text("b.mp4\nitself.txt\n")
     with pytest.raises(SourceError, match=words):
         expand([argument])
 
@@ -79,3 +85,16 @@ def test_no_two_names_begin_alike_for_outputs_are_named_after_that(folder: Path)
         (folder / name).touch()
     found = names("c.mp4", "c.avi", "C.mkv", "c_2.avi")
     assert found == ["c.mp4", "c_2.avi", "C_3.mkv", "c_2_2.avi"]
+
+
+def test_a_folder_that_may_not_be_read_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(path: Path) -> Iterator[Path]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)  # root may read everything, so no real folder will do
+    with pytest.raises(SourceError, match="inner cannot be read: permission denied"):
+        expand(["inner"])
+
+
+def test_a_user_nobody_knows_is_part_of_a_name(folder: Path) -> None:
+    assert names("~nobody-of-that-name/a.mp4") == ["a.mp4"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,26 +36,35 @@ def expand(arguments: Sequence[str]) -> list[Listed]:
     """All files that ``arguments`` mean, in the order given; each file, folder, glob or list file.
 
     Raises:
-        SourceError: a pattern or folder that matches nothing, a list that cannot be read.
+        SourceError: a pattern or folder that matches nothing, a list, folder or path that cannot be read.
     """
-    paths = [path for argument in arguments for path in _paths(argument)]
+    paths = [path for argument in arguments for path in _readable_paths(argument)]
     unique = list(dict.fromkeys(path.absolute() for path in paths))
     return [Listed(name, path) for name, path in zip(_names(unique), unique, strict=True)]
+
+
+def _readable_paths(argument: str) -> list[Path]:
+    try:
+        return _paths(argument)
+    except OSError as exc:
+        reason = (exc.strerror or str(exc)).lower()
+        raise SourceError(f"{argument} cannot be read: {reason}; name another path") from exc
 
 
 def _paths(argument: str) -> list[Path]:
     if "://" in argument or (argument.isdecimal() and not Path(argument).exists()):
         raise SourceError(f"{_kind(argument)} cannot be read yet: this version reads recorded files only")
-    path = Path(argument).expanduser()
+    # Path.expanduser raises for users it does not know; this leaves them as they are.
+    path = Path(os.path.expanduser(argument))  # noqa: PTH111 # see above
     if path.is_dir():
         return _videos_in(path)
     if path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
         return _listed_in(path)
     if not path.exists() and glob.has_magic(argument):
-        matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
+        matches = sorted(match for match in map(Path, glob.glob(str(path), recursive=True)) if match.is_file())
         if not matches:
             raise SourceError(f"no file matches {argument}")
-        return [match for match in matches if match.is_file()]
+        return matches
     return [path]
 
 
@@ -77,7 +87,16 @@ def _listed_in(path: Path) -> list[Path]:
     entries = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not entries:
         raise SourceError(f"the list {path} names no source; write one a line")
-    return [found for entry in entries for found in _paths(str(path.parent / entry) if "://" not in entry else entry)]
+    return [found for entry in entries for found in _entry(path, entry)]
+
+
+def _entry(path: Path, entry: str) -> list[Path]:
+    if "://" in entry:
+        return _paths(entry)
+    beside = path.parent / entry
+    if beside.suffix.lower() in LIST_SUFFIXES and beside.is_file():
+        raise SourceError(f"the list {path} names another list, {entry}; write the videos themselves, one a line")
+    return _paths(str(beside))
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

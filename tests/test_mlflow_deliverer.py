@@ -146,15 +146,59 @@ def test_a_run_the_user_deleted_is_let_go(
     assert spool.depth() == 0
 
 
+def killed(spool: Spool, deliverer: Deliverer, where: Destination, name: str) -> None:
+    """A session whose owner has died, with all its windows delivered."""
+    record(spool, name, begin(where, name), records.window({"m": 1.0}, 0, AT))
+    deliver_all(deliverer, name)
+
+
+def terminate(deliverer: Deliverer, name: str) -> None:
+    session = deliverer.session(name)
+    assert session is not None
+    deliverer.terminate(session)
+
+
+def test_a_killed_run_the_user_deleted_is_let_go(
+    spool: Spool, deliverer: Deliverer, where: Destination, client: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    killed(spool, deliverer, where, "killed")
+    client.delete_run(str(run_named(client, "killed").info.run_id))
+    terminate(deliverer, "killed")
+    assert spool.depth() == 0
+    assert "cannot be closed" in caplog.text
+
+
+def test_a_killed_run_of_a_store_that_was_emptied_is_let_go(
+    spool: Spool, deliverer: Deliverer, where: Destination, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from stream.telemetry.delivery import Deliverer
+
+    killed(spool, deliverer, where, "emptied")
+    item = spool.peek(1)[0]
+    empty = f"sqlite:///{tmp_path}/empty.db"
+    spool.update(item.id, records.encode(records.decode(item.payload) | {"uri": empty}))
+    terminate(Deliverer(spool), "emptied")
+    assert spool.depth() == 0
+    assert "cannot be closed" in caplog.text
+
+
+def test_a_store_that_mlflow_does_not_take_holds_up_its_own_sessions_only(spool: Spool, deliverer: Deliverer) -> None:
+    from stream.telemetry.delivery import SessionNotNowError
+
+    record(spool, "s", begin(Destination("nosuch://host", None), "x"), records.window({"m": 1.0}, 0, AT))
+    with pytest.raises(SessionNotNowError):
+        deliver_all(deliverer, "s")
+
+
 def test_a_deleted_experiment_keeps_its_records_waiting(
     spool: Spool, deliverer: Deliverer, where: Destination, client: MlflowClient
 ) -> None:
-    from stream.telemetry.delivery import NotNowError
+    from stream.telemetry.delivery import SessionNotNowError
 
     experiment_id = client.create_experiment("deleted")
     client.delete_experiment(experiment_id)
     record(spool, "d", begin(where, "d", experiment="deleted"), records.window({"m": 1.0}, 0, AT))
-    with pytest.raises(NotNowError):
+    with pytest.raises(SessionNotNowError):
         deliver_all(deliverer, "d")
     client.restore_experiment(experiment_id)
     deliver_all(deliverer, "d")

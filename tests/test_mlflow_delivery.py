@@ -16,10 +16,11 @@ import pytest
 
 from stream.frame import Timings
 from stream.telemetry import MlflowSettings
-from stream.telemetry.journal import Journal, open_journal
+from stream.telemetry.journal import LAST_RECORDS_S, Journal, open_journal, open_spool, session_lock
+from stream.telemetry.locks import is_held
 from stream.telemetry.records import ArtifactRef, RunDescription
 from stream.windows import RollingWindow, RunTotals
-from tests.mlflow_server import Gate, MlflowServer
+from tests.mlflow_server import Gate, MlflowServer, free_port
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -135,6 +136,40 @@ def test_a_run_is_in_the_local_store_from_its_params_to_its_pictures(tmp_path: P
     assert (project / "mlartifacts").is_dir()
     assert not any((tmp_path / "mlflow" / "sessions").iterdir())
     assert "missing.jpg is not there any more" in (tmp_path / "mlflow" / "courier.log").read_text()
+
+
+def test_a_run_left_to_the_courier_is_delivered_whole(tmp_path: Path, project: Path) -> None:
+    journal = journal_at(tmp_path, project)
+    journal.begin(description("left"))
+    journal.start_courier()
+    log_windows(journal, range(4))
+    journal.finish("FINISHED", {"summary/objects": 7.0}, STARTED_AT + 40)
+    started_s = time.monotonic()
+    assert journal.leave().complete
+    assert time.monotonic() - started_s < LAST_RECORDS_S
+    assert not is_held(session_lock(journal._spool.path, journal.session))
+    wait_for(lambda: not journal._courier.is_running(), "the courier has ended by itself")
+    assert not is_held(tmp_path / "mlflow" / "courier.lock")
+
+    store = Store(f"sqlite:///{project}/mlflow.db")
+    assert store.run("left").info.status == "FINISHED"
+    assert store.run("left").data.metrics["summary/objects"] == 7.0
+    assert store.history("left") == history_of(range(4))
+    assert open_spool(tmp_path, max_bytes=1_000_000).depth() == 0
+
+
+def test_nothing_is_left_to_a_courier_in_trouble(tmp_path: Path) -> None:
+    journal = journal_at(tmp_path, tmp_path, f"http://127.0.0.1:{free_port()}")
+    journal.begin(description("waits"))
+    journal.start_courier()
+    log_windows(journal, range(2))
+    wait_for(lambda: bool(journal._courier.trouble), "the courier has met nobody")
+    journal.finish("FINISHED", {}, STARTED_AT + 20)
+    delivery = journal.leave()
+    assert not delivery.complete
+    assert delivery.sentence.startswith("4 MLflow records of this run wait in ")
+    assert "(the server accepts no connections)" in delivery.sentence
+    assert not journal._courier.is_running()
 
 
 OWNER = """

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -24,6 +26,9 @@ from stream.telemetry.journal import QUEUE_RECORDS, Journal, open_journal, sessi
 from stream.telemetry.locks import FileLock, is_held
 from stream.telemetry.process import ProcessFigures
 from stream.telemetry.records import RunDescription
+
+if TYPE_CHECKING:
+    from stream.telemetry.delivery import Session
 
 NOWHERE = Destination("http://127.0.0.1:9", None)
 DESCRIPTION = RunDescription("videodisco", "a run", started_at=1.0)
@@ -131,6 +136,37 @@ def test_a_full_spool_keeps_the_beginning_and_the_end_and_says_so(
     assert "dropped 1 by bytes" in caplog.text
 
 
+class SlowSpool(Spool):
+    """A spool on a disk that takes its time for every record."""
+
+    def append(self, topic: str, payload: bytes, now_s: float, value: float = 0.0) -> int:
+        time.sleep(0.0005)
+        return super().append(topic, payload, now_s, value)
+
+
+def test_the_end_of_a_run_with_many_artifacts_is_kept(tmp_path: Path) -> None:
+    journal = Journal(SlowSpool(tmp_path / "spool.db", max_bytes=1_000_000, max_age_s=1e9), MlflowSettings(), NOWHERE)
+    journal.begin(DESCRIPTION)
+    count = QUEUE_RECORDS + 150
+    journal.finish("FINISHED", {}, 1.0, [records.ArtifactRef(tmp_path / f"{n}.jpg") for n in range(count)])
+    journal.close(wait_s=0.0)
+    assert journal.lost == 0
+    assert [item.value for item in open_spool(tmp_path).peek(1000)] == [3.0, *[1.0] * count, 2.0]
+
+
+def test_the_end_of_a_run_does_not_wait_for_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.telemetry.journal.LAST_RECORDS_S", 0.2)
+    spool = HungSpool(tmp_path / "spool.db")
+    journal = Journal(spool, MlflowSettings(), NOWHERE)
+    journal.begin(DESCRIPTION)
+    started_s = time.monotonic()
+    journal.finish("FINISHED", {}, 1.0, [records.ArtifactRef(tmp_path / "x.jpg")] * (QUEUE_RECORDS + 50))
+    assert 0.2 <= time.monotonic() - started_s < 5.0
+    assert journal.lost == 51
+    spool.let_go.set()
+    journal.close(wait_s=0.0)
+
+
 def test_open_journal_is_none_when_off_or_where_no_spool_can_be(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -164,6 +200,12 @@ def test_the_environment_fills_in_what_is_not_set() -> None:
     settings = MlflowSettings(experiment="mine", flush_s=3).with_environment(environment)
     assert (settings.uri, settings.experiment, settings.run_name) == ("http://env:5000", "mine", None)
     assert settings.flush_s == 3
+    assert MlflowSettings().with_environment({"MLFLOW_RUN": "mine"}).run_name == "mine"
+
+
+def test_the_description_of_the_run_name_says_what_happens_without_one() -> None:
+    description = MlflowSettings.model_fields["run_name"].description
+    assert description == "The MLflow run's name; without one, that of the run's folder."
 
 
 def test_the_default_store_is_a_file_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,6 +295,92 @@ def test_own_session_goes_first_when_its_run_has_ended(tmp_path: Path) -> None:
     assert courier._in_order(["old", "own", "new"]) == ["old", "own", "new"]
     orders.listen()
     assert courier._in_order(["old", "own", "new"]) == ["own", "old", "new"]
+
+
+class FlakyDeliverer:
+    """Delivers a session in one step, unless it is told to fail; counts the attempts in ``tried``."""
+
+    def __init__(self, spool: Spool, uri: str, failures: dict[str, list[Exception]]) -> None:
+        self.tried: list[str] = []
+        self._spool = spool
+        self._uri = uri
+        self._failures = failures
+
+    def session(self, name: str) -> Session | None:
+        from stream.telemetry.delivery import Session
+
+        items = self._spool.peek(1, name)
+        return Session(name, items[0].id, {"uri": self._uri}) if items else None
+
+    def step(self, session: Session) -> bool:
+        self.tried.append(session.name)
+        if waiting := self._failures.get(session.name):
+            raise waiting.pop(0)
+        self._spool.ack([session.begin_id])
+        return True
+
+
+def test_a_courier_left_behind_outlasts_a_failure(tmp_path: Path) -> None:
+    from stream.telemetry.delivery import NotNowError
+
+    spool = open_spool(tmp_path)
+    spool.append("own", b"{}", 0.0)
+    read_end, write_end = os.pipe()
+    os.close(read_end)  # the parent has ended, and its end of the pipe with it
+    orders = Orders(io.BytesIO(b"leave\n"))
+    orders.listen()
+    deliverer = FlakyDeliverer(spool, "http://store", {"own": [NotNowError("the server accepts no connections")]})
+    with os.fdopen(write_end, "w") as reports:
+        Courier(spool, "own", orders, deliverer, reports).run()  # type: ignore[arg-type]  # plays the real one's part
+    assert deliverer.tried == ["own", "own"]
+    assert spool.depth() == 0
+
+
+def test_a_report_that_nobody_reads_does_not_end_the_courier(tmp_path: Path) -> None:
+    """As when the parent ends before its order to carry on without it was read."""
+    from stream.telemetry.delivery import NotNowError
+
+    spool = open_spool(tmp_path)
+    spool.append("own", b"{}", 0.0)
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    orders = Orders(io.BytesIO())
+    deliverer = FlakyDeliverer(spool, "http://store", {"own": [NotNowError("the server does not answer")]})
+    with os.fdopen(write_end, "wb", buffering=0) as raw, io.TextIOWrapper(raw, write_through=True) as reports:
+        courier = Courier(spool, "own", orders, deliverer, reports)  # type: ignore[arg-type]  # plays the real one's part
+        assert not courier._round()
+
+
+def test_a_session_that_cannot_be_delivered_holds_up_no_other_of_its_store(tmp_path: Path) -> None:
+    from stream.telemetry.delivery import RunGoneError
+
+    spool = open_spool(tmp_path)
+    for name in ("old", "own"):
+        spool.append(name, b"{}", 0.0)
+    deliverer = FlakyDeliverer(spool, "http://store", {"old": [RunGoneError("no such run")] * 9})
+    courier = Courier(spool, "own", Orders(io.BytesIO()), deliverer, io.StringIO())  # type: ignore[arg-type]  # plays the real one's part
+    assert courier._round()
+    assert deliverer.tried == ["old", "own"]
+    assert not courier._round()
+    assert deliverer.tried == ["old", "own"]  # the old one pauses
+
+
+def test_sessions_of_a_store_that_fails_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure that may be the store's, or of one session's files only."""
+    from stream.telemetry.delivery import NotNowError
+
+    spool = open_spool(tmp_path)
+    for name in ("old", "own"):
+        spool.append(name, b"{}", 0.0)
+    now_s = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
+    deliverer = FlakyDeliverer(spool, "http://store", {"old": [NotNowError("no place for files")] * 9})
+    courier = Courier(spool, "own", Orders(io.BytesIO()), deliverer, io.StringIO())  # type: ignore[arg-type]  # plays the real one's part
+    assert not courier._round()
+    assert deliverer.tried == ["old"]  # then the store pauses
+    now_s[0] += BACKOFF_MAX_S + 1
+    assert courier._round()
+    assert deliverer.tried == ["old", "own", "old"]
 
 
 def test_the_begin_record_holds_all_that_a_later_run_needs() -> None:

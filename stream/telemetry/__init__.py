@@ -11,6 +11,7 @@ from pydantic import Field
 
 from stream.config import Settings
 
+# The first two are MLflow's own; the third is read by Ultralytics' tools.
 _ENVIRONMENT = {"uri": "MLFLOW_TRACKING_URI", "experiment": "MLFLOW_EXPERIMENT_NAME", "run_name": "MLFLOW_RUN"}
 
 
@@ -22,7 +23,9 @@ class MlflowSettings(Settings):
         None, description="Tracking server or store; without one, a SQLite file in the project folder."
     )
     experiment: str = Field("videodisco", min_length=1, max_length=250, description="The MLflow experiment.")
-    run_name: str | None = Field(None, max_length=250, description="The MLflow run's name; without one, MLflow's own.")
+    run_name: str | None = Field(
+        None, max_length=250, description="The MLflow run's name; without one, that of the run's folder."
+    )
     window_s: float = Field(10.0, ge=0.5, le=600, description="Length of a rolling window: one batch of metrics each.")
     wait: bool = Field(
         default=False,
@@ -32,7 +35,7 @@ class MlflowSettings(Settings):
     spool_max_mb: int = Field(64, ge=1, le=4096, description="What may wait on disk for a server that is down.")
 
     def with_environment(self, environment: Mapping[str, str]) -> MlflowSettings:
-        """With MLflow's own environment variables filled in for what was not set explicitly."""
+        """With the usual environment variables filled in for what was not set explicitly."""
         found = {
             field: environment[name]
             for field, name in _ENVIRONMENT.items()

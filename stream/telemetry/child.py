@@ -81,15 +81,13 @@ class CourierProcess:
     def leave(self) -> None:
         """Let it finish by itself: it outlives this process by the seconds that takes, bounded."""
         self._say(b"leave\n")
-        self._release()
+        self._close_input()
 
     def _end(self) -> None:
         process = self._process
         if process is None:
             return
-        if process.stdin is not None:
-            with suppress(OSError):
-                process.stdin.close()
+        self._close_input()
         try:
             process.wait(STOP_GRACE_S)
         except subprocess.TimeoutExpired:
@@ -98,10 +96,13 @@ class CourierProcess:
         self._release()
 
     def _release(self) -> None:
+        self._close_input()
+        self._process = None
+
+    def _close_input(self) -> None:
         if self._process is not None and self._process.stdin is not None:
             with suppress(OSError):
                 self._process.stdin.close()
-        self._process = None
 
     def _say(self, line: bytes) -> None:
         if self._process is None or self._process.stdin is None:

@@ -15,6 +15,8 @@ import random
 import sys
 import threading
 import time
+from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -24,7 +26,7 @@ from stream.spool import Spool
 from stream.telemetry.locks import FileLock, is_held
 
 if TYPE_CHECKING:
-    from stream.telemetry.delivery import Deliverer, Session
+    from stream.telemetry.delivery import Deliverer, NotNowError, Session
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +90,7 @@ class Orders:
 
 @dataclass(slots=True)
 class Backoff:
-    """When a store that failed may be tried again, in monotonic seconds."""
+    """When a store or a session that failed may be tried again, in monotonic seconds."""
 
     failures: int = 0
     due_s: float = 0.0
@@ -109,7 +111,9 @@ class Courier:
         self._orders = orders
         self._deliverer = deliverer
         self._reports = reports
-        self._backoffs: dict[str, Backoff] = {}
+        # by store, and by session for what is no fault of the store
+        self._backoffs: defaultdict[str, Backoff] = defaultdict(Backoff)
+        self._failed_at_s: dict[str, float] = {}
         self._in_trouble = False
         self._last_try_given = False
 
@@ -138,39 +142,59 @@ class Courier:
         return moved
 
     def _in_order(self, names: list[str]) -> list[str]:
-        """The oldest first; our own first when its run has ended and someone waits for it."""
+        """The oldest first, but after those whose last failure is longer ago, so that all get their turn.
+
+        Our own first when its run has ended and someone waits for it.
+        """
+        names = sorted(names, key=lambda name: self._failed_at_s.get(name, 0.0))
         return sorted(names, key=lambda name: name != self._own_session) if self._orders.finishing else names
 
     def _attempt(self, session: Session, *, alive: bool) -> bool:
         from stream.telemetry.delivery import NotNowError
 
-        backoff = self._backoffs.setdefault(session.uri, Backoff())
-        if time.monotonic() < backoff.due_s:
+        keys = (session.uri, session.name)
+        if time.monotonic() < max(self._backoffs[key].due_s for key in keys):
             return False
         try:
             moved = self._deliverer.step(session)
             if not moved and not alive:
                 self._deliverer.terminate(session)
         except NotNowError as exc:
-            backoff.fail(time.monotonic(), random.random())  # noqa: S311 - spreads retries, keeps no secret
-            log.warning("not now: %s", exc)
-            if session.name == self._own_session:
-                self._report(str(exc))
+            self._failed(session, exc)
             return False
         if moved:
-            backoff.failures = 0
+            for key in keys:
+                self._backoffs[key].failures = 0
             if self._in_trouble and session.name == self._own_session:
                 self._report("")
         if session.name not in self._spool.topics():
             self._lock_path(session.name).unlink(missing_ok=True)
         return moved
 
+    def _failed(self, session: Session, failure: NotNowError) -> None:
+        from stream.telemetry.delivery import SessionNotNowError
+
+        now_s = time.monotonic()
+        key = session.name if isinstance(failure, SessionNotNowError) else session.uri
+        self._backoffs[key].fail(now_s, random.random())  # noqa: S311 - spreads retries, keeps no secret
+        self._failed_at_s[session.name] = now_s
+        log.warning("not now: %s", failure)
+        if session.name == self._own_session:
+            self._report(str(failure))
+
     def _lock_path(self, name: str) -> Path:
         return self._spool.path.parent / "sessions" / f"{name}.lock"
 
     def _report(self, sentence: str) -> None:
         self._in_trouble = bool(sentence)
-        print(json.dumps(sentence), file=self._reports, flush=True)
+        if not self._orders.left_behind:
+            _say(sentence, self._reports)
+
+
+def _say(sentence: str, reports: IO[str]) -> None:
+    """Tell the parent. Whether one that is gone wants us to carry on is said by our orders, not by its end."""
+    with suppress(BrokenPipeError):
+        print(json.dumps(sentence), file=reports, flush=True)
 
 
 def work(spool: Spool, own_session: str, orders: Orders, reports: IO[str]) -> None:
@@ -211,11 +235,9 @@ def main(arguments: list[str]) -> int:
     try:
         # the bounds are the parent's affair: the courier never trims
         work(Spool(spool_path, max_bytes=sys.maxsize, max_age_s=float("inf")), own_session, orders, reports)
-    except BrokenPipeError:
-        return 0  # the parent is gone; its records wait for the next run
     except (SinkError, OSError, ImportError) as exc:
         log.exception("the courier ends")
-        print(json.dumps(str(exc)), file=reports, flush=True)
+        _say(str(exc), reports)
         return 1
     return 0
 

@@ -67,7 +67,11 @@ class RefusedError(VideoDiscoError):
     """The store will never take this record."""
 
 
-class RunGoneError(NotNowError):
+class SessionNotNowError(NotNowError):
+    """The store works, but cannot take the records of this session just now."""
+
+
+class RunGoneError(SessionNotNowError):
     """The store does not know the run (any more)."""
 
 
@@ -124,23 +128,29 @@ class Deliverer:
         return True
 
     def terminate(self, session: Session) -> None:
-        """Close the run of an owner that died, and forget the session. Raises NotNowError."""
+        """Close the run of an owner that died, and forget the session. Raises NotNowError.
+
+        A run that was deleted meanwhile, or with its whole store, is left as it is: all its records are delivered.
+        """
         client, run_id = self._run(session)
         last_at = session.begin["last_at"] if "last_at" in session.begin else session.begin["started_at"]
-        self._terminate(client, run_id, "KILLED", last_at)
+        try:
+            self._terminate(client, run_id, "KILLED", last_at)
+        except (RefusedError, RunGoneError) as exc:
+            log.warning("run %s, whose process died, cannot be closed and is let go: %s", run_id, exc)
         self._spool.ack([session.begin_id])
 
     def _run(self, session: Session) -> tuple[MlflowClient, str]:
         """The client of the session's store, and its MLflow run: made at the first call, remembered in the spool."""
-        client = self._client(session.uri)
-        if "run_id" not in session.begin:
-            try:
+        try:
+            client = self._client(session.uri)
+            if "run_id" not in session.begin:
                 with _mlflow_errors():
                     session.begin["run_id"] = _establish(client, session)
-            except RefusedError as exc:
-                # a deleted experiment, say, which the user can restore
-                raise NotNowError(str(exc)) from exc
-            self._remember(session)
+                self._remember(session)
+        except RefusedError as exc:
+            # a deleted experiment, say, which the user can restore
+            raise SessionNotNowError(str(exc)) from exc
         return client, str(session.begin["run_id"])
 
     def _client(self, uri: str) -> MlflowClient:

@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -33,7 +34,7 @@ QUEUE_RECORDS = 256
 # What waits for a server longer than this is given up.
 MAX_AGE_S = 30 * 86400.0
 
-# How long the end of a run waits for its last records to reach the disk.
+# How long the end of a run waits for its last records to reach the disk: first for room in the queue, then at the end.
 LAST_RECORDS_S = 5.0
 
 # A courier that ended by itself is not started again sooner than this.
@@ -83,8 +84,9 @@ def session_lock(spool_path: Path, session: str) -> Path:
 class Journal:
     """One MLflow run: ``begin``, ``window`` after ``window``, ``finish``, ``close``.
 
-    Every call but ``close`` returns at once and none raises for what goes wrong outside: the first failure is one
-    warning, and records that could not be kept are counted in ``lost``. Call from one thread.
+    ``begin`` and ``window`` return at once, the calls at the end wait within bounds, and none raises for what goes
+    wrong outside: the first failure is one warning, and records that could not be kept are counted in ``lost``.
+    Call from one thread.
     """
 
     def __init__(self, spool: Spool, settings: MlflowSettings, where: Destination) -> None:
@@ -125,20 +127,22 @@ class Journal:
         artifacts: Sequence[ArtifactRef] = (),
         totals: Mapping[str, RunTotals] | None = None,
     ) -> None:
-        """The end of the run at ``at`` (seconds since the epoch).
+        """The end of the run at ``at`` (seconds since the epoch); waits up to LAST_RECORDS_S for a slow disk.
 
         ``status`` is MLflow's FINISHED, FAILED or KILLED. ``totals`` by camera (one alone: "")
         become the closing pictures, the table at the top of the run's page and the metrics below ``summary/``;
         ``metrics`` are logged beside them under the names they have.
         """
+        # no frame is held up any more, and hundreds of files come faster than a disk takes them
+        deadline_s = time.monotonic() + LAST_RECORDS_S
         for reference in artifacts:
-            self._put(records.artifact(reference))
+            self._put(records.artifact(reference), deadline_s)
         note = ""
         if totals:
-            self._put(records.pictures(totals))
+            self._put(records.pictures(totals), deadline_s)
             metrics = records.summary_metrics(totals) | dict(metrics)
             note = records.summary_table(totals)
-        self._put(records.finish(status, metrics, at, note))
+        self._put(records.finish(status, metrics, at, note), deadline_s)
 
     def close(self, wait_s: float | None = None) -> Delivery:
         """Wait up to ``wait_s`` (default: the settings' ``flush_s``) for delivery; what is left waits on disk.
@@ -150,8 +154,7 @@ class Journal:
             return Delivery(complete=True)
         if deadline_s > time.monotonic():
             self.start_courier()
-        self._put(_Order.STOP)
-        self._thread.join(max(deadline_s - time.monotonic(), 1.0))
+        self._stop(self._thread, max(deadline_s, time.monotonic() + 1.0))
         self._courier.finish(deadline_s)
         delivery = self._delivery()
         self._lock.release()
@@ -164,14 +167,13 @@ class Journal:
         """
         if self._thread is None:
             return Delivery(complete=True)
-        self._put(_Order.STOP)
-        self._thread.join(LAST_RECORDS_S)
+        self._stop(self._thread, time.monotonic() + LAST_RECORDS_S)
         if self._courier.trouble or not self._courier.is_running():
             return self.close(0.0)
         self._courier.leave()
         self._spool.close()
         self._lock.release()
-        return Delivery(complete=True)
+        return self._losses()
 
     def _delivery(self) -> Delivery:
         try:
@@ -187,13 +189,23 @@ class Journal:
                 sentence=f"{waiting} MLflow records of this run wait in {self._spool.path}{reason}; "
                 f"the next run delivers them to {self._where.shown}.",
             )
+        return self._losses()
+
+    def _losses(self) -> Delivery:
         if self.lost:
             return Delivery(complete=False, sentence=f"{self.lost} MLflow records were lost.")
         return Delivery(complete=True)
 
-    def _put(self, entry: Record | _Order) -> None:
+    def _stop(self, thread: threading.Thread, deadline_s: float) -> None:
+        """Let the journal's thread keep what it has been given, until the monotonic ``deadline_s``."""
+        with suppress(queue.Full):
+            self._queue.put(_Order.STOP, timeout=max(deadline_s - time.monotonic(), 0.0))
+        thread.join(max(deadline_s - time.monotonic(), 0.0))
+
+    def _put(self, entry: Record | _Order, deadline_s: float = 0.0) -> None:
+        """Hand over to the journal's thread, waiting for room until the monotonic ``deadline_s``."""
         try:
-            self._queue.put_nowait(entry)
+            self._queue.put(entry, timeout=max(deadline_s - time.monotonic(), 0.0))
         except queue.Full:
             self._lose(f"the disk of {self._spool.path} does not keep up")
 

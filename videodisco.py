@@ -36,10 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     except (click.Abort, KeyboardInterrupt):
         return EXIT_SIGINT
-    except BrokenPipeError:
-        # The reader of our output left (`videodisco checks | head`); it has what it wanted.
-        sys.stderr.close()
-        return EXIT_DONE
     except VideoDiscoError as exc:
         if debug:
             raise

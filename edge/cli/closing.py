@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from edge.cli.console import Terminal
 from edge.report import RunReport, SourceReport
 
 STAGES = ("decode", "preprocess", "queue", "inference", "postprocess", "track", "total", "draw", "encode")
 
 
-def print_report(report: RunReport, console: Console, errors: Console) -> None:
+def print_report(report: RunReport, console: Terminal, errors: Terminal) -> None:
     """Tables to ``console``; every loss as a sentence of its own to ``errors``."""
     if any(source.state != "refused" for source in report.sources):
-        console.print(_headline(report), markup=False)
+        console.print(_headline(report))
         if report.frames:
             console.print(_latencies(report))
-            console.print(_objects(report), markup=False)
+            console.print(_objects(report))
         console.print(_files(report))
     troubles = [sentence for source in report.sources for sentence in _troubles(source)]
     for sentence in dict.fromkeys([*troubles, *report.errors]):
-        errors.print(f"videodisco: {sentence}", markup=False)
+        errors.print(f"videodisco: {sentence}")
 
 
 def _headline(report: RunReport) -> str:

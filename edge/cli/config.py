@@ -13,11 +13,12 @@ app = typer.Typer(help="Check a configuration, or print its schema.", no_args_is
 @app.command("validate")
 def validate(file: Annotated[Path, typer.Argument(help="A YAML file for run --config.")]) -> None:
     """Say whether FILE is a configuration that run --config takes (exit code 2 when not)."""
+    from edge.cli.console import Terminal
     from edge.config import RunSettings
     from stream.config import build, load_yaml
 
     build(RunSettings, load_yaml(file), origin=str(file))
-    typer.echo(f"{file} is valid")
+    Terminal().out(f"{file} is valid")
 
 
 @app.command("schema")
@@ -25,6 +26,7 @@ def schema() -> None:
     """Print the JSON schema of the configuration, for editors that complete and check as you type."""
     import json
 
+    from edge.cli.console import Terminal
     from edge.config import RunSettings
 
-    typer.echo(json.dumps(RunSettings.model_json_schema(), indent=2))
+    Terminal().out(json.dumps(RunSettings.model_json_schema(), indent=2))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import logging
 import os
 import signal
 import sys
 from types import FrameType
 
-from rich.console import Console
-
 from edge.cli.closing import print_report
+from edge.cli.console import Terminal
 from edge.cli.progress import ProgressDisplay
 from edge.config import RunSettings
 from edge.report import RunReport
@@ -31,7 +31,7 @@ come out of libav and onnxruntime all the time, and what they do in between take
 class Interrupts:
     """SIGINT and SIGTERM: the first ends the run in order, the second at once."""
 
-    def __init__(self, station: Station, loop: LoopThread, console: Console) -> None:
+    def __init__(self, station: Station, loop: LoopThread, console: Terminal) -> None:
         self._station = station
         self._loop = loop
         self._console = console
@@ -49,7 +49,8 @@ class Interrupts:
             os._exit(self._leave_with)
         self.exit_code = EXIT_SIGINT if number == signal.SIGINT else EXIT_SIGTERM
         self._leave_with = self.exit_code
-        self._loop.call(self._station.stop)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the run has just ended by itself
+            self._loop.call(self._station.stop)
         self._console.print("stopping: finishing the files (once more to stop at once)")
 
 
@@ -57,23 +58,23 @@ def execute(settings: RunSettings, *, quiet: bool, debug: bool) -> int:
     """Run to the end and print what came of it; the exit code."""
     _set_up_logging(debug=debug)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    console = Console(stderr=True, highlight=False, quiet=quiet, soft_wrap=True)
+    console = Terminal(stderr=True, quiet=quiet, soft_wrap=True)
     with LoopThread() as loop:
         station = Station(settings)
         interrupts = Interrupts(station, loop, console)
         report = _watch(station, loop, console)
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
-    print_report(report, Console(highlight=False, quiet=quiet, soft_wrap=True), errors)
+    errors = Terminal(stderr=True, soft_wrap=True)
+    print_report(report, Terminal(quiet=quiet, soft_wrap=True), errors)
     code = interrupts.exit_code if interrupts.exit_code is not None else report.exit_code
     interrupts.leave_at_once_with(code)
     with console.status("delivering to MLflow"):
         waiting = station.deliver()
     if waiting:
-        errors.print(f"videodisco: {waiting}", markup=False)
+        errors.print(f"videodisco: {waiting}")
     return code
 
 
-def _watch(station: Station, loop: LoopThread, console: Console) -> RunReport:
+def _watch(station: Station, loop: LoopThread, console: Terminal) -> RunReport:
     running = loop.submit(station.run())
     with ProgressDisplay(console) as display:
         while True:

@@ -13,16 +13,19 @@ def probe(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what SOURCE holds: container, codec, size, rate, keyframes, sound; or why it does not open."""
-    from rich.console import Console
     from rich.table import Table
 
+    from edge.cli.console import Terminal
     from stream.sources.probing import probe_file, rows
 
     found = probe_file(source)
+    console = Terminal()
     if as_json:
-        typer.echo(json.dumps(found.as_dict(), indent=2))
+        console.out(json.dumps(found.as_dict(), indent=2))
         return
     table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
     for name, value in rows(found):
-        table.add_row(f"[bold]{name}[/]", value)
-    Console(highlight=False).print(table)
+        table.add_row(name, value)
+    console.print(table)

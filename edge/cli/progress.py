@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,6 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from edge.cli.console import Terminal
 from edge.station import Progress
 
 PLAIN_LINE_EVERY_S = 5.0
@@ -29,7 +29,7 @@ PLAIN_LINE_EVERY_S = 5.0
 class ProgressDisplay:
     """A bar a source on a terminal, plain lines elsewhere."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         self._display: _Bar | _Lines = _Bar(console) if console.is_terminal else _Lines(console)
 
     def __enter__(self) -> ProgressDisplay:
@@ -47,9 +47,9 @@ class ProgressDisplay:
 
 
 class _Bar:
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             _Speed(),
@@ -74,7 +74,7 @@ class _Speed(ProgressColumn):
 
 
 class _Lines:
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         self._console = console
         self._number = 0
         self._begun_s = self._next_s = time.monotonic()
@@ -92,7 +92,7 @@ class _Lines:
         if now_s < self._next_s:
             return
         self._next_s = now_s + PLAIN_LINE_EVERY_S
-        self._console.print(f"{_title(progress)}: {_plain(progress, now_s - self._begun_s)}", markup=False)
+        self._console.print(f"{_title(progress)}: {_plain(progress, now_s - self._begun_s)}")
 
 
 def _title(progress: Progress) -> str:

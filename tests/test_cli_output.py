@@ -1,0 +1,117 @@
+"""What the commands print: to readers that leave, and names as they are."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from edge.cli import closing, probe
+from edge.cli.console import Terminal
+from edge.cli.execute import Interrupts
+from edge.cli.progress import ProgressDisplay
+from edge.report import RunReport, SourceReport
+from edge.station import Progress, Station
+from stream.frame import ModelIdentity
+from stream.runtime import LoopThread
+from stream.windows import WindowSnapshot
+from tests import clips
+from tests.clips import Clip
+from tests.commands import command, environment, summary
+
+ODD_NAMES = ("Title [dQw4w9WgXcQ].mp4", "a[/b].mp4")
+
+
+def to_nobody(cwd: Path, *arguments: str | Path) -> tuple[int, str]:
+    """Exit code and complaints of a command whose output nobody reads."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            command(*arguments), cwd=cwd, env=environment(), stdout=write, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    finally:
+        os.close(write)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [("checks",), ("config", "schema"), ("probe", "clip.mp4", "--json")])
+def test_a_reader_that_left_is_no_failure(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    clips.write_clip(tmp_path / "clip.mp4", Clip(frames=5))
+    assert to_nobody(tmp_path, *arguments) == (0, "")
+
+
+@pytest.mark.slow
+def test_a_run_without_a_reader_is_whole_and_delivered(tmp_path: Path) -> None:
+    clip = clips.write_clip(tmp_path / "clip.mp4", Clip(frames=5))
+    code, said = to_nobody(tmp_path, "run", clip, "--mlflow-wait")
+    assert code == 0, said
+    assert summary(tmp_path / "runs" / "run")["complete"] is True
+    assert (tmp_path / "runs" / "mlflow.db").exists(), "it was delivered"
+
+
+def test_a_signal_after_the_loops_end_is_kept_as_the_exit_code() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        with LoopThread() as loop:
+            station = cast("Station", SimpleNamespace(stop=lambda: None))
+            interrupts = Interrupts(station, loop, Terminal(file=io.StringIO()))
+        signal.raise_signal(signal.SIGINT)
+        assert interrupts.exit_code == 130
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
+
+
+def report_of(folder: Path, output: Path) -> RunReport:
+    return RunReport(
+        folder=folder,
+        outputs=(output,),
+        sources=(SourceReport(output.name, str(output), "done"),),
+        model=ModelIdentity("m", "1", "0"),
+        provider="cpu",
+        slots="",
+        seconds=1.0,
+        figures=cast("WindowSnapshot", None),
+        detections={},
+        objects={},
+        stopped=False,
+    )
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_the_closing_table_names_files_as_they_are(tmp_path: Path, name: str) -> None:
+    output = tmp_path / name
+    output.parent.mkdir(exist_ok=True)
+    output.touch()
+    console = Terminal(file=io.StringIO(), width=500)
+    closing.print_report(report_of(tmp_path, output), console, console)
+    assert name in cast("io.StringIO", console.file).getvalue()
+
+
+@pytest.fixture(params=ODD_NAMES)
+def oddly_named(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / request.param
+    path.parent.mkdir(exist_ok=True)
+    return clips.write_clip(path, Clip(frames=5))
+
+
+def test_probe_names_files_as_they_are(oddly_named: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    probe.probe(str(oddly_named))
+    assert str(oddly_named) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_the_bar_names_files_as_they_are(name: str) -> None:
+    console = Terminal(file=io.StringIO(), width=200, force_terminal=True)
+    with ProgressDisplay(console) as display:
+        display.update(Progress(source=name, source_number=1, source_count=1, frames=1, frames_total=2))
+    assert name in cast("io.StringIO", console.file).getvalue()

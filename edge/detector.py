@@ -6,6 +6,7 @@ import difflib
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from edge.config import DetectorSettings
 from edge.slots import SlotPlan
 from models.catalogue import ModelFile
 from models.families import Boxes, recognise
+from models.providers import PROVIDERS
 from models.session import Session, inspect, open_session, provider_for
 from stream.errors import UsageError
 from stream.frame import Frame, ModelIdentity, NetworkView
@@ -101,12 +103,17 @@ class OnnxDetector:
             device=self._settings.device,
             threads=self._slots.threads,
             shape=shape,
-            cache=home() / "compiled" / self._model.sha256,
+            cache=self._cache(),
         )
         session.warm_up()
         # Imports what results are made of (most of a second), so that no frame waits for it.
         self._detections(Boxes.none(), Boxes.none().xyxy)
         return session
+
+    def _cache(self) -> Path | None:
+        """Where CoreML keeps what it compiles; no other provider needs a home."""
+        compiles = provider_for(self._settings.device) == PROVIDERS["coreml"]
+        return home() / "compiled" / self._model.sha256 if compiles else None
 
     def _shape_for(self, width: int, height: int) -> tuple[int, int]:
         """The (height, width) of the network's input for such a picture."""

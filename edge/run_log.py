@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import time
 from pathlib import Path
@@ -11,12 +12,15 @@ from edge.detector import OnnxDetector
 from edge.report import RunReport
 from edge.run_folder import RunFolder
 from stream.config import fingerprint
+from stream.errors import OutputError
 from stream.home import home
 from stream.redaction import redact_url
-from stream.telemetry.journal import open_journal
+from stream.telemetry.journal import Journal, open_journal
 from stream.telemetry.process import ProcessFigures
 from stream.telemetry.records import ArtifactRef, RunDescription
 from stream.windows import RunTotals, WindowSnapshot
+
+log = logging.getLogger(__name__)
 
 
 class RunLog:
@@ -27,9 +31,7 @@ class RunLog:
         self._settings = settings
         self._folder = folder
         self._detector = detector
-        self._journal = (
-            open_journal(settings.mlflow, settings.output.project, home()) if settings.mlflow.enabled else None
-        )
+        self._journal = _journal(settings)
         self._process = ProcessFigures()
         self._started_at = time.time()
         self._step = 0
@@ -92,3 +94,14 @@ class RunLog:
         return [ArtifactRef(path) for path in files if path.exists()] + [
             ArtifactRef(path, "samples") for path in self.samples
         ]
+
+
+def _journal(settings: RunSettings) -> Journal | None:
+    """None where logging is off, or, with a warning, where there is no home for its spool."""
+    if not settings.mlflow.enabled:
+        return None
+    try:
+        return open_journal(settings.mlflow, settings.output.project, home())
+    except OutputError as exc:
+        log.warning("This run is not logged to MLflow: %s", exc)
+        return None

@@ -32,6 +32,7 @@ from stream.sinks.yolo import LabelsSink
 from stream.sources.base import SourceLosses
 from stream.sources.file import FileRange, FileSource
 from stream.sources.listing import Listed, expand
+from stream.telemetry.destination import destination
 
 AHEAD_OF_WORKERS = 2
 """Frames submitted beyond the workers' number: a worker that finishes always finds the next one waiting."""
@@ -77,6 +78,8 @@ class Station:
         self._listed = expand(settings.sources)
         self._slots = plan_slots(usable_cores(), workers=settings.detector.workers)
         self._detector = self._make_detector()
+        if settings.mlflow.enabled:
+            destination(settings.mlflow, settings.output.project)  # a wrong URI is said before the folder is made
         self._folder = open_run_folder(settings)
         self._make_tracker = tracker_maker(
             settings.tracker, confidence=settings.detector.confidence, stride=settings.vid_stride

@@ -235,3 +235,20 @@ def test_a_project_that_is_a_file(short: Path, tmp_path: Path) -> None:
 
 def test_an_unwritable_project(short: Path, tmp_path: Path) -> None:
     assert "/proc/runs" in refused(tmp_path, 2, short, "--project", "/proc/runs")
+
+
+def test_a_tracking_server_that_is_none(short: Path, tmp_path: Path) -> None:
+    done = videodisco("run", short, "--mlflow-uri", "ftp://u:secret@host", "--quiet", cwd=tmp_path)
+    assert done.code == 2
+    assert "is no tracking store" in done.sentence
+    assert "secret" not in done.err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("mlflow", ["--no-mlflow", "--mlflow"])
+def test_a_home_that_cannot_be_made_refuses_no_run(short: Path, tmp_path: Path, mlflow: str) -> None:
+    (tmp_path / "file").touch()
+    done = videodisco("run", short, mlflow, cwd=tmp_path, extra={"VIDEODISCO_HOME": str(tmp_path / "file" / "home")})
+    assert done.code == 0, done.err
+    assert len(predictions(tmp_path / "runs" / "run")) == 10
+    assert ("This run is not logged to MLflow" in done.err) == (mlflow == "--mlflow")

@@ -160,6 +160,11 @@ def _create(
     try:
         return ort.InferenceSession(content, options, providers=list(providers))
     except _ORT_ERRORS as exc:
+        if "external" in str(exc).casefold():
+            raise ModelError(
+                f"{model.path} keeps its weights in a second file, which is not read: save it as one file, "
+                "with onnx.save(onnx.load(path), new_path)"
+            ) from exc
         raise ModelError(f"{model.path} cannot be loaded as an ONNX model: {_first_line(exc)}") from exc
 
 

@@ -24,18 +24,18 @@ class PtsRepair:
         self._frame_ticks = max(1, round(1 / (rate * time_base)))
         self._jitter_ticks = max(1, round(JITTER_S / time_base))
         self._shift = 0
-        self._last: int | None = None
+        self.last: int | None = None
         self.seen = 0
         self.missing = 0
         self.not_forward = 0
 
     def repair(self, pts: int | None) -> int:
         self.seen += 1
-        self._last = self._next(pts)
-        return self._last
+        self.last = self._next(pts)
+        return self.last
 
     def _next(self, pts: int | None) -> int:
-        last = self._last
+        last = self.last
         if pts is None:
             self.missing += 1
             return 0 if last is None else last + self._frame_ticks

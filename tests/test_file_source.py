@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
 from stream.errors import NoVideoError, SourceError
@@ -240,6 +242,40 @@ def test_a_truncated_mp4(tmp_path: Path) -> None:
 
 def test_sound_without_a_picture(tmp_path: Path) -> None:
     assert "holds no video, only audio" in refusal(clips.write_audio_only(tmp_path / "song.m4a"))
+
+
+def test_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert "pipe or a device" in refusal(tmp_path / "pipe.mp4")
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4"))
+    path.write_bytes(b"x")
+    with pytest.raises(SourceError, match="rename it"), opened(path):
+        pass
+
+
+def test_a_download_that_stopped_is_told(tmp_path: Path) -> None:
+    """An MP4 with its index in front, cut off: every packet that is there is whole."""
+    path = clips.write_clip(tmp_path / "clip.mp4", Clip(frames=100, container_options=(("movflags", "faststart"),)))
+    with av.open(str(path)) as container:
+        cut = [packet.pos for packet in container.demux(video=0) if packet.pos is not None][50]
+    with path.open("r+b") as file:
+        file.truncate(cut)
+    frames, losses = read(path)
+    assert len(frames) == 50
+    assert losses.truncated is not None
+    assert "announces 100 frames and holds 50" in losses.truncated
+    assert read(path, FileRange(end_s=1.0))[1].truncated is None
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "ts", "mov"])
+def test_a_whole_file_is_not_called_cut_off(tmp_path: Path, suffix: str) -> None:
+    late = Clip(frames=20, pts=[40 * n + 700 for n in range(19)] + [9000], time_base=Fraction(1, 1000))
+    clip = Clip(frames=20, codec="mpeg4") if suffix == "avi" else late
+    _, losses = read(clips.write_clip(tmp_path / f"clip.{suffix}", clip))
+    assert losses.truncated is None
 
 
 def test_a_playlist_cannot_reach_the_network(tmp_path: Path) -> None:

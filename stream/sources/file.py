@@ -24,6 +24,9 @@ from stream.sources.opening import open_file, video_stream
 from stream.sources.pictures import PictureConverter, upright_size
 from stream.timestamps import PtsRepair
 
+LEAST_MISSING_S = 0.5
+"""What a container may announce beyond its last frame, by rounding or a long last frame, without being cut off."""
+
 _UNKNOWN_TIME_BASE = Fraction(1, 90_000)
 
 
@@ -58,6 +61,7 @@ class FileSource:
         self._decoder: PictureDecoder | None = None
         self._pts = PtsRepair(_UNKNOWN_TIME_BASE, Fraction(0))
         self._decoded: Generator[av.VideoFrame, None, None] | None = None
+        self._missing_end: str | None = None
         self._converter = PictureConverter()
 
     @property
@@ -70,7 +74,7 @@ class FileSource:
             damaged_frames=decoder.damaged_frames,
             pts_missing=self._pts.missing,
             pts_not_forward=self._pts.not_forward,
-            truncated=decoder.truncated,
+            truncated=decoder.truncated or self._missing_end,
         )
 
     def open(self) -> SourceInfo:
@@ -168,6 +172,21 @@ class FileSource:
                 return
             if first is None or pts >= first:
                 yield picture, pts
+        self._missing_end = self._end_that_is_missing()
+
+    def _end_that_is_missing(self) -> str | None:
+        """Whether the file announces more than it holds, both in frames (edits hide some) and in time."""
+        if self._container is None or self._pts.last is None:
+            return None
+        stream = video_stream(self._container, self._path)
+        announced_s = float(((stream.start_time or 0) + (stream.duration or 0)) * self._time_base)
+        missing_s = announced_s - float(self._pts.last * self._time_base)
+        if stream.frames <= self._pts.seen + 1 or missing_s < LEAST_MISSING_S:
+            return None
+        return (
+            f"{self._path} announces {stream.frames} frames and holds {self._pts.seen}: "
+            "it was cut off, or is still being written"
+        )
 
     def _nothing_found(self) -> str:
         if self._pts.seen and self._container is not None:

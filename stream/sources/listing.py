@@ -54,6 +54,8 @@ def _readable_paths(argument: str) -> list[Path]:
 def _paths(argument: str) -> list[Path]:
     if "://" in argument or (argument.isdecimal() and not Path(argument).exists()):
         raise SourceError(f"{_kind(argument)} cannot be read yet: this version reads recorded files only")
+    if "\0" in argument:
+        raise SourceError(f"{argument!r} is no path: it holds a zero byte; was it read from a binary file?")
     # Path.expanduser raises for users it does not know; this leaves them as they are.
     path = Path(os.path.expanduser(argument))  # noqa: PTH111 # see above
     if path.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import av
@@ -25,7 +26,11 @@ def open_file(path: Path) -> InputContainer:
     if path.is_dir():
         raise SourceError(f"{path} is a folder without a video file; name a file, or a folder that holds some")
     try:
-        if path.stat().st_size == 0:
+        str(path).encode()  # a name that is not UTF-8 can stand in no prediction
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise SourceError(f"{path} is a pipe or a device, not a file; save it to a file first")
+        if status.st_size == 0:
             raise SourceError(f"{path} is empty (0 bytes); was the copy or the recording finished?")
         # Nothing but local files is reached, whatever a playlist inside may name.
         container = av.open(
@@ -55,8 +60,11 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     """
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
-        kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-        raise NoVideoError(f"{path} holds no video, only {kinds}; name a file with a picture")
+        covers = len(container.streams.video)
+        kinds = sorted({s.type for s in container.streams if s.type != "video"}) + ["a cover picture"] * bool(covers)
+        raise NoVideoError(
+            f"{path} holds no video, only {' and '.join(kinds) or 'nothing'}; name a file with a picture"
+        )
     stream = streams[0]
     context = stream.codec_context
     # A codec libav cannot name or size has no usable context, or one that says 0x0.

@@ -199,21 +199,27 @@ def _former_summary(folder: RunFolder) -> Mapping[str, Any]:
 
 
 def _keep_finished(file: Path, kind: str, entries: Sequence[dict[str, Any]]) -> None:
-    """Rewrite one of the shared files with the ranges of ``entries`` alone, and note where they stand now."""
+    """Rewrite one of the shared files with the ranges of ``entries`` alone, and note where they stand now.
+
+    Raises ValueError for ranges that the file does not have.
+    """
     if not file.exists():
         if any(entry[f"{kind}_end_byte"] for entry in entries):
             raise ValueError(f"{file.name} is missing")
         return
     partial = file.with_name(file.name + ".part")
-    with file.open("rb") as old, partial.open("wb") as new:
-        header_bytes = new.write(old.readline()) if kind == "csv" else 0
-        for entry in entries:
-            begin, end = entry[f"{kind}_begin_byte"], entry[f"{kind}_end_byte"]
-            entry[f"{kind}_begin_byte"] = new.tell()
-            # The first part of a CSV file begins before its header.
-            _copy(old, new, max(begin or 0, header_bytes), end or 0)
-            entry[f"{kind}_end_byte"] = new.tell()
-    partial.replace(file)
+    try:
+        with file.open("rb") as old, partial.open("wb") as new:
+            header_bytes = new.write(old.readline()) if kind == "csv" else 0
+            for entry in entries:
+                begin, end = entry[f"{kind}_begin_byte"], entry[f"{kind}_end_byte"]
+                entry[f"{kind}_begin_byte"] = new.tell()
+                # The first part of a CSV file begins before its header.
+                _copy(old, new, max(begin or 0, header_bytes), end or 0)
+                entry[f"{kind}_end_byte"] = new.tell()
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _copy(old: BinaryIO, new: BinaryIO, begin: int, end: int) -> None:

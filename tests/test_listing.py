@@ -68,6 +68,7 @@ def test_a_file_with_brackets_in_its_name_is_no_pattern(folder: Path) -> None:
         ("rtsp://camera/stream", "cannot be read yet"),
         ("0", "webcam 0 cannot be read yet"),
         ("empty.txt", "names no source"),
+        ("a\0.mp4", "no path"),
         ("inn*", "no file matches"),
         ("x" * 300 + ".mp4", "cannot be read: file name too long"),
         ("itself.txt", "names another list"),

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from edge.config import RunSettings
+from edge.run_folder import RunFolder, open_run_folder
+from stream.config import build
+from stream.errors import OutputError
 from tests import clips
 from tests.clips import Clip
 from tests.commands import predictions, summary, videodisco
@@ -93,3 +97,44 @@ def test_a_skipped_source_still_counts_its_losses(tmp_path: Path) -> None:
     (folder / "summary.json").write_text(json.dumps(content), encoding="utf-8")
     assert videodisco("run", one, "--resume", *PLAIN, cwd=tmp_path).code == 5
     assert summary(folder)["sources"][0]["losses"]["damaged_frames"] == 2
+
+
+def settings_in(project: Path, **values: object) -> RunSettings:
+    return build(RunSettings, {"output": {"project": str(project)}, **values}, origin="test")
+
+
+def finished(project: Path, **ends: int) -> RunFolder:
+    """A run's folder with twelve bytes of predictions, of which each source claims those up to its end."""
+    folder = open_run_folder(settings_in(project))
+    folder.predictions.write_bytes(b"111\n222\n333\n")
+    no_csv = {"csv_begin_byte": None, "csv_end_byte": None}
+    offsets = [
+        {"location": name, "state": "done", "predictions_begin_byte": end - 4, "predictions_end_byte": end, **no_csv}
+        for name, end in ends.items()
+    ]
+    folder.write_summary({"complete": True, "sources": offsets})
+    return folder
+
+
+def test_what_was_finished_is_not_forgotten_by_a_run_that_ends_before_it(tmp_path: Path) -> None:
+    finished(tmp_path, one=4, three=12)
+    folder = open_run_folder(settings_in(tmp_path, resume=True))
+    assert folder.predictions.read_bytes() == b"111\n333\n"
+    folder.write_summary({"complete": False, "sources": [{"location": "two", "state": "stopped"}]})
+    again = open_run_folder(settings_in(tmp_path, resume=True))
+    assert again.finished.keys() == {"one", "three"}
+    assert again.predictions.read_bytes() == b"111\n333\n"
+
+
+def test_a_summary_that_does_not_fit_its_predictions_is_refused(tmp_path: Path) -> None:
+    folder = finished(tmp_path, one=4, four=16)
+    with pytest.raises(OutputError, match="start a new run without --resume"):
+        open_run_folder(settings_in(tmp_path, resume=True))
+    assert folder.predictions.read_bytes() == b"111\n222\n333\n"
+    assert {path.name for path in folder.path.iterdir()} == {"predictions.jsonl", "summary.json"}
+
+
+def test_a_damaged_summary_is_refused(tmp_path: Path) -> None:
+    finished(tmp_path, one=4).summary.write_text("[]")
+    with pytest.raises(OutputError, match="start a new run without --resume"):
+        open_run_folder(settings_in(tmp_path, resume=True))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from edge import cli as edge_cli
 from stream.errors import EXIT_BUG, EXIT_DONE, EXIT_SIGINT, EXIT_USAGE, VideoDiscoError
@@ -29,12 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(arguments, standalone_mode=False)
         return code if isinstance(code, int) else EXIT_DONE
-    except click.exceptions.Exit as exc:
+    except typer.Exit as exc:
         return exc.exit_code
-    except click.ClickException as exc:
-        exc.show()
+    except TyperException as exc:
+        _say_usage(exc.format_message())
         return EXIT_USAGE
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return EXIT_SIGINT
     except VideoDiscoError as exc:
         if debug:
@@ -48,10 +49,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_BUG
 
 
+def _say_usage(message: str) -> None:
+    """What typer complains of, in our words; a command without arguments gets its help."""
+    if "\n" in message:
+        print(message)  # noqa: T201 - this is the terminal
+    else:
+        _complain(f"{message.rstrip('.')}; --help says what there is")
+
+
 def _complain(sentence: str) -> None:
     from stream.redaction import redact_url
 
-    print(f"videodisco: {redact_url(sentence)}", file=sys.stderr)  # noqa: T201 - this is the terminal
+    with contextlib.suppress(OSError):  # nobody can be told on a terminal that is gone or a disk that is full
+        print(f"videodisco: {redact_url(sentence)}", file=sys.stderr, flush=True)  # noqa: T201 - this is the terminal
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import sys
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,7 +24,7 @@ CSV = "predictions.csv"
 COPY_BYTES = 1 << 20
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class RunFolder:
     """Where a run writes. ``finished`` holds the former summary's entry for every source that may be skipped, by
     location; ``settings_hash`` stands for the settings that shape the results."""
@@ -30,6 +32,8 @@ class RunFolder:
     path: Path
     settings_hash: str
     finished: dict[str, dict[str, Any]] = field(default_factory=dict)
+    release: Callable[[], object] = lambda: None
+    """Let other runs write here; happens by itself when this is forgotten."""
 
     @property
     def predictions(self) -> Path:
@@ -100,10 +104,38 @@ def open_run_folder(settings: RunSettings) -> RunFolder:
         path = _latest(settings.output)
         if path is not None:
             _check_writable(path)
-            folder = RunFolder(path, settings_hash)
-            _resume(folder)
+            folder = _claimed(RunFolder(path, settings_hash))
+            try:
+                _resume(folder)
+            except BaseException:
+                folder.release()
+                raise
             return folder
-    return RunFolder(_make(settings.output), settings_hash)
+    folder = _claimed(RunFolder(_make(settings.output), settings_hash))
+    _remove_results(folder.path)
+    return folder
+
+
+def _claimed(folder: RunFolder) -> RunFolder:
+    """The folder for us alone while we live: two runs that write the same files would leave nothing of either.
+
+    Raises:
+        OutputError: another run writes into it.
+    """
+    if sys.platform == "win32":
+        return folder  # a folder cannot be locked there
+    import fcntl
+
+    descriptor = os.open(folder.path, os.O_RDONLY)
+    folder.release = weakref.finalize(folder, os.close, descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        folder.release()
+        raise OutputError(f"another run is writing into {folder.path}; wait for it, or choose another --name") from exc
+    except OSError:
+        pass  # a file system without locks
+    return folder
 
 
 def size_of(path: Path) -> int:
@@ -132,8 +164,6 @@ def _make(output: OutputSettings) -> Path:
         try:
             path.mkdir(parents=True, exist_ok=output.exist_ok)
             _check_writable(path)
-            if output.exist_ok:
-                _remove_results(path)
             return path
         except FileExistsError:
             if output.project.exists() and not output.project.is_dir():

@@ -49,6 +49,9 @@ def test_variables_are_filled_in_everywhere(tmp_path: Path) -> None:
         ("sources: [", "not valid YAML in line"),
         ("- a\n- b\n", "must hold a mapping"),
         ("\tx: 1", "not valid YAML"),
+        ("x: 2026-99-99", "month must be"),
+        ("a: &a [1]\nb: *a", "aliases .* cannot be used"),
+        ("a: " + "[" * 5000, "not valid YAML"),
         ("mlflow: {uri: '${NOWHERE}'}", "no variable NOWHERE"),
     ],
 )

@@ -50,7 +50,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clips.write_clip(tmp_path_factory.mktemp("long") / "long.mp4", clip)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_finishes_the_files(long: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
     process = begun(tmp_path, long, "--save", *PLAIN)
     folder = tmp_path / "runs" / "run"

@@ -121,6 +121,7 @@ def test_what_was_finished_is_not_forgotten_by_a_run_that_ends_before_it(tmp_pat
     folder = open_run_folder(settings_in(tmp_path, resume=True))
     assert folder.predictions.read_bytes() == b"111\n333\n"
     folder.write_summary({"complete": False, "sources": [{"location": "two", "state": "stopped"}]})
+    folder.release()
     again = open_run_folder(settings_in(tmp_path, resume=True))
     assert again.finished.keys() == {"one", "three"}
     assert again.predictions.read_bytes() == b"111\n333\n"
@@ -128,6 +129,7 @@ def test_what_was_finished_is_not_forgotten_by_a_run_that_ends_before_it(tmp_pat
 
 def test_a_summary_that_does_not_fit_its_predictions_is_refused(tmp_path: Path) -> None:
     folder = finished(tmp_path, one=4, four=16)
+    folder.release()
     with pytest.raises(OutputError, match="start a new run without --resume"):
         open_run_folder(settings_in(tmp_path, resume=True))
     assert folder.predictions.read_bytes() == b"111\n222\n333\n"
@@ -138,3 +140,17 @@ def test_a_damaged_summary_is_refused(tmp_path: Path) -> None:
     finished(tmp_path, one=4).summary.write_text("[]")
     with pytest.raises(OutputError, match="start a new run without --resume"):
         open_run_folder(settings_in(tmp_path, resume=True))
+
+
+def test_two_runs_never_write_into_the_same_folder(tmp_path: Path) -> None:
+    output = {"project": tmp_path, "name": "same", "exist_ok": True}
+    settings = build(RunSettings, {"sources": ["a.mp4"], "output": output}, origin="test")
+    first = open_run_folder(settings)
+    first.predictions.write_text("{}\n")
+    with pytest.raises(OutputError, match="another run is writing into"):
+        open_run_folder(settings)
+    with pytest.raises(OutputError, match="another run is writing into"):
+        open_run_folder(settings.model_copy(update={"resume": True}))
+    assert first.predictions.read_text() == "{}\n"
+    del first
+    assert open_run_folder(settings).path == tmp_path / "same"

@@ -17,6 +17,13 @@ class Terminal(Console):
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **options)
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, unless the output leads nowhere: to a reader that left or a disk that is full."""
+        try:
+            super().print(*objects, **options)
+        except OSError:
+            self.on_broken_pipe()
+
     def on_broken_pipe(self) -> None:
         """Say no more, and go on: rich would end the process, with a run still to be delivered."""
         self.quiet = True

@@ -16,7 +16,7 @@ from edge.cli.progress import ProgressDisplay
 from edge.config import RunSettings
 from edge.report import RunReport
 from edge.station import Station
-from stream.errors import EXIT_SIGINT, EXIT_SIGTERM
+from stream.errors import EXIT_SIGHUP, EXIT_SIGINT, EXIT_SIGTERM
 from stream.redaction import RedactingFilter
 from stream.runtime import LoopThread
 
@@ -28,8 +28,13 @@ SWITCH_INTERVAL_S = 0.001
 come out of libav and onnxruntime all the time, and what they do in between takes microseconds."""
 
 
+EXIT_CODES = {signal.SIGINT: EXIT_SIGINT, signal.SIGTERM: EXIT_SIGTERM}
+if hasattr(signal, "SIGHUP"):  # a terminal that is closed; Windows has no such signal
+    EXIT_CODES[signal.SIGHUP] = EXIT_SIGHUP
+
+
 class Interrupts:
-    """SIGINT and SIGTERM: the first ends the run in order, the second at once."""
+    """SIGINT, SIGTERM and SIGHUP: the first ends the run in order, the second at once."""
 
     def __init__(self, station: Station, loop: LoopThread, console: Terminal) -> None:
         self._station = station
@@ -37,7 +42,7 @@ class Interrupts:
         self._console = console
         self.exit_code: int | None = None
         self._leave_with: int | None = None
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in EXIT_CODES:
             signal.signal(number, self._on_signal)
 
     def leave_at_once_with(self, exit_code: int) -> None:
@@ -47,7 +52,7 @@ class Interrupts:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self._leave_with is not None:
             os._exit(self._leave_with)
-        self.exit_code = EXIT_SIGINT if number == signal.SIGINT else EXIT_SIGTERM
+        self.exit_code = EXIT_CODES[signal.Signals(number)]
         self._leave_with = self.exit_code
         with contextlib.suppress(RuntimeError):  # the loop is closed: the run has just ended by itself
             self._loop.call(self._station.stop)

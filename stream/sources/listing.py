@@ -54,6 +54,8 @@ def _readable_paths(argument: str) -> list[Path]:
 def _paths(argument: str) -> list[Path]:
     if "://" in argument or (argument.isdecimal() and not Path(argument).exists()):
         raise SourceError(f"{_kind(argument)} cannot be read yet: this version reads recorded files only")
+    if not argument.strip():
+        raise SourceError("a source is empty; was a variable on the command line not set?")
     if "\0" in argument:
         raise SourceError(f"{argument!r} is no path: it holds a zero byte; was it read from a binary file?")
     # Path.expanduser raises for users it does not know; this leaves them as they are.

@@ -1,0 +1,55 @@
+"""The words and codes of the command line itself."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import videodisco
+from tests.commands import command, environment
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--foo"], "No such option: --foo"),
+        (["run", "x.mp4", "--conf", "abc"], "Invalid value for '--conf'"),
+        (["probe"], "Missing argument"),
+        (["nonsense"], "No such command 'nonsense'"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_code_2(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert videodisco.main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("videodisco: ")
+    assert words in line
+
+
+@pytest.mark.parametrize("arguments", [[], ["config"]])
+def test_without_arguments_there_is_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert videodisco.main(arguments) == 2
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_an_empty_source_is_not_the_whole_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert videodisco.main(["run", "", "--no-mlflow"]) == 3
+    assert "a source is empty" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_output_onto_a_full_disk_is_no_bug(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command("checks"),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, "")

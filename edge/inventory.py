@@ -64,10 +64,10 @@ def _cameras() -> Facts:
 
 
 def _inference() -> Facts:
-    name, reason = default_build(cpu_flags())
+    _, reason = default_build(cpu_flags())
     return [
         ("providers", ", ".join(onnxruntime.get_available_providers())),
-        ("default model", f"{name}: {reason}"),
+        ("default model", reason),
         ("slots", str(plan_slots(usable_cores()))),
     ]
 

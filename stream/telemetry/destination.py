@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from stream.redaction import redact_url
 from stream.telemetry import MlflowSettings
 
 _SQLITE = "sqlite:///"
+_SQLITE_HEADER = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html
 _SCHEMES = ("http", "https", "postgresql", "mysql", "mssql", "databricks")
 
 
@@ -45,6 +47,18 @@ def destination(settings: MlflowSettings, project: Path) -> Destination:
             f"or sqlite:///FOLDER/mlflow.db."
         )
     return Destination(uri, None)
+
+
+def trouble_with(where: Destination) -> str:
+    """Why a local store can take nothing, as far as its file shows at once; empty for a sound or remote one."""
+    file = sqlite_file(where.uri)
+    if file is None or not file.exists():
+        return ""
+    if not os.access(file, os.R_OK | os.W_OK):
+        return f"{file} may not be written by this user"
+    with file.open("rb") as store:
+        header = store.read(len(_SQLITE_HEADER))
+    return f"{file} is not a SQLite database; move it away" if header not in (b"", _SQLITE_HEADER) else ""
 
 
 def sqlite_file(uri: str) -> Path | None:

@@ -21,7 +21,7 @@ from stream.errors import OutputError, SinkError
 from stream.spool import Spool
 from stream.telemetry import MlflowSettings, records
 from stream.telemetry.child import CourierProcess
-from stream.telemetry.destination import Destination, destination
+from stream.telemetry.destination import Destination, destination, trouble_with
 from stream.telemetry.locks import FileLock
 from stream.telemetry.records import ArtifactRef, Record, RunDescription
 from stream.windows import RunTotals
@@ -63,6 +63,8 @@ def open_journal(settings: MlflowSettings, project: Path, state: Path) -> Journa
     if not settings.enabled:
         return None
     where = destination(settings, project)
+    if trouble := trouble_with(where):
+        log.warning("This run waits on disk for MLflow: %s.", trouble)
     try:
         spool = open_spool(state, max_bytes=settings.spool_max_mb * 1_000_000)
     except OutputError as exc:

@@ -93,15 +93,12 @@ class Station:
         self._pipeline: Pipeline | None = None
         self._stopped = False
 
-    @property
-    def folder(self) -> Path:
-        return self._folder.path
-
     def progress(self) -> Progress:
         """How far it is; safe from any thread."""
-        outcome = self._pipeline.outcome if self._pipeline else None
+        pipeline, current = self._pipeline, self._current  # the loop's thread may change them at any moment
+        outcome = pipeline.outcome if pipeline else None
         return Progress(
-            source=self._current.name if self._current else "",
+            source=current.name if current else "",
             source_number=len(self._reports) + 1,
             source_count=len(self._listed),
             frames=outcome.frames if outcome else 0,

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 FRAMES_AHEAD = 4
 """Decoded frames that wait for a worker: enough to smooth over a slow frame, few enough to hold in memory."""
 
-RESULTS_AHEAD = 8
+RESULTS_AHEAD = 4
 """Results that wait for a sink."""
 
 JOIN_S = 5.0

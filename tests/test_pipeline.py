@@ -17,7 +17,7 @@ import supervision as sv
 from edge.tracker import tracker_maker
 from stream.errors import DecodeError, ModelError, SinkError, SourceError
 from stream.frame import Frame, FrameResult, ModelIdentity, NetworkView, SourceInfo
-from stream.pipeline import Detected, Outcome, Pipeline
+from stream.pipeline import FRAMES_AHEAD, RESULTS_AHEAD, Detected, Outcome, Pipeline
 from stream.sources.base import Source, SourceLosses, ViewPlanner
 from stream.sources.file import FileRange, FileSource
 from tests import clips
@@ -286,25 +286,22 @@ def test_a_bug_in_the_detector_is_not_swallowed(hundred: Path) -> None:
 
 
 def test_a_slow_sink_holds_the_source_back(hundred: Path) -> None:
-    """The sink takes nothing until the flow has stood still: then only what the channels hold has been decoded."""
-    released = threading.Event()
+    """While the sink takes nothing, no more is detected than the channels and the frames in flight can hold."""
     seen: list[int] = []
-
-    class Blocked(ListSink):
-        def write(self, result: FrameResult) -> None:
-            released.wait(10)
-            super().write(result)
-
-    sink = Blocked()
+    overrun = threading.Event()
+    overran: list[bool] = []
 
     def note(frame: Frame) -> None:
         seen.append(frame.index)
+        if len(seen) > FRAMES_AHEAD + RESULTS_AHEAD + 2 * (WORKERS + 2):
+            overrun.set()
 
-    timer = threading.Timer(0.7, released.set)
-    timer.start()
+    class Blocked(ListSink):
+        def write(self, result: FrameResult) -> None:
+            if not overran:
+                overran.append(overrun.wait(0.5))
+            super().write(result)
 
-    held: list[int] = []
-    threading.Timer(0.6, lambda: held.append(len(seen))).start()
-    outcome, _ = run(file_source(hundred), sink, detector=GreyDetector(note))
-    assert held[0] < 40
-    assert outcome.frames == 100
+    outcome, _ = run(file_source(hundred), Blocked(), detector=GreyDetector(note))
+    assert overran == [False]
+    assert outcome.frames == len(seen) == 100

@@ -66,6 +66,7 @@ class Frame:
 
     ``index`` counts from 0 in decode order. ``pts * time_base`` are seconds in the source's own time;
     ``received_s`` is the monotonic clock when it was decoded, ``preprocess_s`` how long its pixels then took.
+    ``epoch`` counts how often the source had to begin anew before this frame: tracks and files do not reach across.
     ``network`` is the uint8 ``(h, w, 3)`` letterboxed picture for the detector, None for a frame that is not to be
     looked at; ``picture`` is the upright uint8 ``(height, width, 3)`` BGR picture, None unless a sink wants one.
     Both are shared: never write into them.
@@ -83,6 +84,7 @@ class Frame:
     picture: Pixels | None = None
     decode_s: float = 0.0
     preprocess_s: float = 0.0
+    epoch: int = 0
 
     @property
     def pts_s(self) -> float:
@@ -120,13 +122,31 @@ class Timings:
     total_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class ZoneView:
+    """What a zone or line of a camera shows at one frame.
+
+    ``points`` are pixels of the upright picture: the corners of a zone, or the two ends of a line. ``inside`` are the
+    tracks within a zone (empty for a line). ``entered`` and ``left`` count since the camera's start; for a line they
+    are its crossings in and out.
+    """
+
+    name: str
+    points: tuple[tuple[int, int], ...]
+    is_line: bool = False
+    inside: tuple[int, ...] = ()
+    entered: int = 0
+    left: int = 0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameResult:
     """A frame with all that is known of it when it reaches the sinks.
 
     ``detections`` are in pixels of the upright source picture, with ``data["class_name"]`` and, when tracked,
     ``tracker_id`` (-1: not yet confirmed). ``carried`` says that the boxes were carried over from an earlier
-    frame instead of detected. ``refined`` is a snapshot of cloud labels by track id.
+    frame instead of detected. ``refined`` is a snapshot of cloud labels by track id, ``zones`` what the camera's
+    zones and lines show.
     """
 
     frame: Frame
@@ -136,3 +156,4 @@ class FrameResult:
     carried: bool = False
     dropped_before: int = 0
     refined: Mapping[int, Refinement] = field(default_factory=dict)
+    zones: tuple[ZoneView, ...] = ()

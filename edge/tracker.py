@@ -30,6 +30,9 @@ NEW_TRACK_CONFIDENCE = 0.6
 than the library's 0.6 and 0.7 (4,524 tracked boxes in 26 tracks against 4,433 in 24); at 0.5 and 0.5 traffic cones
 become people (46 tracks, four of them standing still)."""
 
+HELD_STEP_S = 0.2
+"""What passes for the library between two looks at a still scene."""
+
 _FALLBACK_RATE = 25.0
 
 
@@ -47,7 +50,7 @@ def tracker_maker(name: TrackerName, *, confidence: float = 0.0, stride: int = 1
 
     def make(info: SourceInfo) -> Tracker:
         rate = float(info.frame_rate) or _FALLBACK_RATE
-        return ObjectTracker(_library_tracker(name, rate / stride), confidence)
+        return ObjectTracker(lambda: _library_tracker(name, rate / stride), confidence)
 
     return make
 
@@ -56,21 +59,32 @@ class ObjectTracker:
     """Tracks one source's objects, as :class:`stream.pipeline.Tracker`.
 
     Between detections each box moves on as it moved between its last two sightings, for at most
-    :data:`CARRY_LIMIT_S`.
+    :data:`CARRY_LIMIT_S`. Time in which nothing moves does not count for the library: it would let a standing object
+    drift away.
     """
 
-    def __init__(self, library: Any | None, confidence: float = 0.0) -> None:
-        self._library = library
+    def __init__(self, make_library: Callable[[], Any | None], confidence: float = 0.0) -> None:
+        self._make_library = make_library
         self._confidence = confidence
+        self._next_id = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all tracks; ids go on where they were."""
+        self._library = self._make_library()
+        self._first_id = self._next_id
         self._seen: _Sighting | None = None
         self._before: _Sighting | None = None
+        self._held_s = 0.0
+        self._holding_since_s: float | None = None
 
     def update(self, detections: sv.Detections, time_s: float) -> sv.Detections:
         """Detections with ``tracker_id`` (-1 while not confirmed), in any order; without one when tracking is off."""
+        self._stop_holding(time_s)
         if self._library is not None:
-            tracked = self._library.update(detections, timestamp=time_s)
+            tracked = self._library.update(detections, timestamp=time_s - self._held_s)
             # The library answers "nothing" with a value that has lost the columns its neighbours carry.
-            detections = self._worth_telling(tracked) if len(tracked) else _emptied(detections)
+            detections = self._numbered(self._worth_telling(tracked)) if len(tracked) else _emptied(detections)
         self._before, self._seen = self._seen, _Sighting(detections, time_s)
         return detections
 
@@ -78,6 +92,29 @@ class ObjectTracker:
         """What is confident enough or continues a track."""
         known = np.asarray(tracked.tracker_id) >= 0
         return cast("sv.Detections", tracked[known | (np.asarray(tracked.confidence) >= self._confidence)])
+
+    def _numbered(self, tracked: sv.Detections) -> sv.Detections:
+        """The library's ids, which begin at 0 with each restart, moved on to where they were."""
+        ids = np.asarray(tracked.tracker_id)
+        ids = np.where(ids >= 0, ids + self._first_id, ids)
+        self._next_id = max(self._next_id, int(ids.max(initial=-1)) + 1)
+        return replace(tracked, tracker_id=ids)
+
+    def hold(self) -> sv.Detections:
+        """The last detections as they were."""
+        import supervision as sv
+
+        if self._seen is None:
+            return sv.Detections.empty()
+        if self._holding_since_s is None:
+            self._holding_since_s = self._seen.time_s
+        return self._seen.detections
+
+    def _stop_holding(self, time_s: float) -> None:
+        if self._holding_since_s is None:
+            return
+        self._held_s += max(0.0, time_s - self._holding_since_s - HELD_STEP_S)
+        self._holding_since_s = None
 
     def carry(self, time_s: float, width: int, height: int) -> sv.Detections:
         """The last detections where they should be at ``time_s``, clipped to the picture."""

@@ -39,6 +39,11 @@ class Outlet:
         except ChannelClosed:
             log.debug("%s takes no more results", self.sink.name)
 
+    @property
+    def dropped(self) -> int:
+        """Results that gave way to newer ones before the sink took them."""
+        return self._results.statistics().dropped
+
     async def finish(self) -> None:
         """Let the sink write what is waiting, and close it."""
         self._results.close()

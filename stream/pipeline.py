@@ -64,6 +64,14 @@ class Tracker(Protocol):
 
     def carry(self, time_s: float, width: int, height: int) -> sv.Detections: ...
 
+    def hold(self) -> sv.Detections:
+        """The last detections where they were: nothing has moved."""
+        ...
+
+    def restart(self) -> None:
+        """The source began anew: nothing seen before goes on, and no identity is given twice."""
+        ...
+
 
 TrackerMaker = Callable[[SourceInfo], Tracker]
 """Makes a tracker of its own for every source."""
@@ -135,7 +143,7 @@ class Pipeline:
                 tasks.create_task(self._submit())
                 tasks.create_task(self._deliver(self._make_tracker(info), outlets))
         except* VideoDiscoError as group:
-            raise _first(group) from None
+            raise first_error(group) from None
         finally:
             self._reader.abandon()
             await asyncio.gather(*(outlet.finish() for outlet in outlets))
@@ -186,7 +194,7 @@ class Pipeline:
             frame=frame,
             detections=detections,
             model=self._detector.identity,
-            timings=_timings(frame, found, begun_s, time.monotonic()),
+            timings=timings_of(frame, found, begun_s, time.monotonic()),
             carried=found is None,
         )
 
@@ -197,7 +205,8 @@ def _notice(found: asyncio.Future[Detected]) -> None:
         found.exception()
 
 
-def _timings(frame: Frame, found: Detected | None, begun_s: float, done_s: float) -> Timings:
+def timings_of(frame: Frame, found: Detected | None, begun_s: float, done_s: float) -> Timings:
+    """A frame's seconds in each stage; tracking began at ``begun_s`` and was done at ``done_s``."""
     inference_s, postprocess_s = (found.inference_s, found.postprocess_s) if found else (0.0, 0.0)
     track_s, total_s = done_s - begun_s, done_s - frame.received_s
     return Timings(
@@ -211,6 +220,7 @@ def _timings(frame: Frame, found: Detected | None, begun_s: float, done_s: float
     )
 
 
-def _first(group: BaseExceptionGroup[VideoDiscoError]) -> VideoDiscoError:
+def first_error(group: BaseExceptionGroup[VideoDiscoError]) -> VideoDiscoError:
+    """The first of the errors that ended a group of tasks."""
     first = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+    return first_error(first) if isinstance(first, BaseExceptionGroup) else first

@@ -82,7 +82,7 @@ def test_carried_boxes_move_on_as_they_moved() -> None:
 
 
 def test_carried_boxes_stay_in_the_picture() -> None:
-    tracker = ObjectTracker(None)
+    tracker = ObjectTracker(lambda: None)
     tracker.update(at(620), 0.0)
     assert tracker.carry(0.1, 640, 480).xyxy[0, 2] == 640
 
@@ -105,3 +105,30 @@ def test_boxes_are_carried_for_a_bounded_time_only() -> None:
 
 def test_nothing_is_carried_before_anything_was_seen() -> None:
     assert len(tracker_maker("bytetrack")(INFO).carry(0.0, 640, 480)) == 0
+
+
+@pytest.mark.parametrize("name", ["bytetrack", "ocsort"])
+def test_a_standing_object_keeps_its_identity_through_an_hour_of_rare_looks(name: TrackerName) -> None:
+    tracker = tracker_maker(name)(INFO)
+    for step in range(20):
+        tracked = tracker.update(at(100 + 5 * step), step / 10)
+    known = ids(tracked)
+    for look in range(1, 720):
+        held = tracker.hold()
+        assert ids(held) == known
+        assert held.xyxy[0, 0] == tracked.xyxy[0, 0]
+        tracked = tracker.update(at(195 + look % 2), look * 5.0)
+        assert ids(tracked) == known
+
+
+@pytest.mark.parametrize("name", ["bytetrack", "ocsort"])
+def test_after_a_new_beginning_no_identity_is_given_twice(name: TrackerName) -> None:
+    tracker = tracker_maker(name)(INFO)
+    for step in range(10):
+        before = tracker.update(at(100, 400), step / 10)
+    tracker.restart()
+    assert not len(tracker.carry(1.0, 640, 480))
+    for step in range(10):
+        after = tracker.update(at(100, 400), 2 + step / 10)
+    assert min(ids(before)) >= 0
+    assert min(ids(after)) > max(ids(before))

@@ -11,6 +11,7 @@ from typing import Any
 
 from edge.config import RunSettings
 from edge.detector import OnnxDetector
+from edge.loaded_model import LoadedModel
 from edge.meter import RunMeter
 from edge.report import RunReport, SourceReport, SourceState, source_summaries
 from edge.run_folder import open_run_folder, size_of
@@ -182,7 +183,8 @@ class Station:
     def _make_detector(self) -> OnnxDetector:
         settings = self._settings.detector
         weakest = weakest_wanted(self._settings.tracker, settings.confidence)
-        return OnnxDetector(find(settings.model), settings.model_copy(update={"confidence": weakest}), self._slots)
+        loaded = LoadedModel(find(settings.model), settings, self._slots)
+        return OnnxDetector(loaded, settings.model_copy(update={"confidence": weakest}))
 
     def _source(self, listed: Listed, outputs: _Outputs) -> FileSource:
         settings = self._settings

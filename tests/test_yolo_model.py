@@ -11,6 +11,7 @@ import supervision as sv
 
 from edge.config import DetectorSettings
 from edge.detector import OnnxDetector
+from edge.loaded_model import LoadedModel
 from edge.slots import SlotPlan
 from models.catalogue import find
 from stream.errors import UsageError
@@ -23,9 +24,13 @@ pytestmark = pytest.mark.slow
 CONFIDENCE, IOU = 0.25, 0.6
 
 
+def looking_through(model: Path, settings: DetectorSettings) -> OnnxDetector:
+    return OnnxDetector(LoadedModel(find(str(model)), settings, SlotPlan(1, 1)), settings)
+
+
 @pytest.fixture(scope="module")
 def detector(yolov8n: Path) -> OnnxDetector:
-    return OnnxDetector(find(str(yolov8n)), DetectorSettings(confidence=CONFIDENCE, iou=IOU), SlotPlan(1, 1))
+    return looking_through(yolov8n, DetectorSettings(confidence=CONFIDENCE, iou=IOU))
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +95,9 @@ def test_a_run_by_path_takes_names_and_size_from_the_metadata(
 
 
 def test_a_class_by_the_models_own_name(yolov8n: Path) -> None:
-    OnnxDetector(find(str(yolov8n)), DetectorSettings(classes=("face_male",)), SlotPlan(1, 1))
+    looking_through(yolov8n, DetectorSettings(classes=("face_male",)))
 
 
 def test_a_wrong_size_of_input_is_refused_with_the_step(yolov8n: Path) -> None:
     with pytest.raises(UsageError, match="multiple of 32"):
-        OnnxDetector(find(str(yolov8n)), DetectorSettings(image_size=333), SlotPlan(1, 1))
+        looking_through(yolov8n, DetectorSettings(image_size=333))

@@ -18,6 +18,7 @@ import av
 
 from edge.config import DetectorSettings
 from edge.detector import OnnxDetector
+from edge.loaded_model import LoadedModel
 from edge.slots import SlotPlan
 from edge.tracker import tracker_maker
 from models.catalogue import find
@@ -59,7 +60,7 @@ RECORDING = frozenset({"picture", "draw and encode"})
 def measure(clip: Path, model: str) -> Bound:
     """Measure every stage on the first frames of ``clip``."""
     stages: dict[str, float] = {}
-    detector = OnnxDetector(find(model), DetectorSettings(), SlotPlan(1, 1))
+    detector = OnnxDetector(LoadedModel(find(model), DetectorSettings(), SlotPlan(1, 1)), DetectorSettings())
     pictures = _timed(stages, "decode", lambda: _decode(clip))
     converter = PictureConverter()
     view = detector.view(pictures[0].width, pictures[0].height)

@@ -1,0 +1,113 @@
+"""Addresses: what is taken, how it is opened, and that its secrets stay in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.errors import SourceError
+from stream.sources.address import AddressKind, is_live, name_of, parse_address
+
+SECRET_URL = "rtsp://user.name:p@ss%2Fw:rd@10.0.0.5:8554/front"  # noqa: S105 # made up
+
+
+@pytest.mark.parametrize(
+    ("argument", "kind", "name"),
+    [
+        ("rtsp://cam.local/stream1", AddressKind.RTSP, "cam.local-stream1"),
+        ("RTSPS://cam.local:322/a/b/main", AddressKind.RTSP, "cam.local-main"),
+        ("http://10.0.0.5/mjpg/video.mjpg", AddressKind.HTTP, "10.0.0.5-video.mjpg"),
+        ("https://host/live/index.m3u8?token=abc", AddressKind.HTTP, "host-index.m3u8"),
+        ("rtmp://host/app/key", AddressKind.RTMP, "host-key"),
+        ("udp://@239.0.0.1:1234", AddressKind.UDP, "239.0.0.1"),
+        ("udp://:1234", AddressKind.UDP, "udp"),
+        ("rtp://127.0.0.1:5004", AddressKind.UDP, "127.0.0.1"),
+        ("srt://host:9000?mode=caller", AddressKind.SRT, "host"),
+        ("rtsp://[fe80::1]:554/x", AddressKind.RTSP, "fe80::1-x"),
+        ("0", AddressKind.WEBCAM, "webcam0"),
+        ("webcam:FaceTime HD", AddressKind.WEBCAM, "FaceTime HD"),
+        ("/dev/video2", AddressKind.WEBCAM, "video2"),
+        ("clips/a.mp4", AddressKind.FILE, "a.mp4"),
+    ],
+)
+def test_each_kind_is_told_and_named(argument: str, kind: AddressKind, name: str) -> None:
+    address = parse_address(argument)
+    assert (address.kind, name_of(address)) == (kind, name)
+    assert is_live(argument) == (kind is not AddressKind.FILE)
+
+
+def test_a_file_called_like_a_webcam_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "0").touch()
+    assert not is_live("0")
+    assert parse_address("0").url == str(tmp_path / "0")
+
+
+def test_credentials_show_nowhere_but_in_the_url() -> None:
+    address = parse_address(SECRET_URL)
+    assert address.url == "rtsp://user.name:p%40ss%2Fw:rd@10.0.0.5:8554/front"
+    shown = f"{address!r} {address} {address.label} {name_of(address)} {address.endpoint}"
+    assert "user.name" not in shown
+    assert "ss" not in shown.replace("Address", "")
+    assert address.label == "rtsp://***@10.0.0.5:8554/front"
+    assert address.endpoint == ("10.0.0.5", 8554)
+
+
+@pytest.mark.parametrize(
+    ("argument", "opened"),
+    [
+        ("rtsp://u:pa/ss@host/x", "rtsp://u:pa%2Fss@host/x"),
+        ("rtsp://u:a?b#c@host/x", "rtsp://u:a%3Fb%23c@host/x"),
+        ("rtsp://u:100%@host/x", "rtsp://u:100%25@host/x"),
+        ("rtsp://u:%41@host/x", "rtsp://u:%41@host/x"),
+        ("rtsp://host:554/x?mail=a@b.c", "rtsp://host:554/x?mail=a@b.c"),
+        ("rtsp://token@host/x", "rtsp://token@host/x"),
+        ("udp://@239.0.0.1:1234?localaddr=10.0.0.2", "udp://@239.0.0.1:1234?localaddr=10.0.0.2"),
+    ],
+)
+def test_passwords_are_taken_as_people_paste_them(argument: str, opened: str) -> None:
+    assert parse_address(argument).url == opened
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("", "empty"),
+        ("  ", "empty"),
+        ("ftp://host/x.mp4", "use one of rtsp"),
+        ("file:///etc/passwd", "by its path"),
+        ("concat://a|b", "not known"),
+        ("rtsp:///x", "no host"),
+        ("rtsp://:554/x", "no host"),
+        ("rtsp://host:70000/x", "host or port"),
+        ("rtsp://u:Xsecret@ho:st:1/x", "host or port"),
+        ("rtsp://host/x y", "control character"),
+        ("http://host/x\r\nHost: other", "control character"),
+        ("rtmp://host/app live=1", "control character"),
+        ("udp://host:1?connect=1", "known are localaddr"),
+        ("webcam:", "number"),
+        ("a\0b", "zero byte"),
+    ],
+)
+def test_what_cannot_be_an_address_is_refused_in_a_sentence(argument: str, said: str) -> None:
+    with pytest.raises(SourceError, match=said) as refused:
+        parse_address(argument)
+    assert "Xsecret" not in str(refused.value)
+
+
+secret = st.text(alphabet="QXZ", min_size=3, max_size=10)
+tricky = st.text(alphabet=st.sampled_from("QXZ:/@?#%&=.,;!$*()'+-_~"), max_size=20)
+
+
+@given(user=secret, password=st.tuples(secret, tricky, secret).map("".join))
+def test_no_piece_of_a_password_is_shown(user: str, password: str) -> None:
+    try:
+        address = parse_address(f"rtsp://{user}:{password}@cam.local/live")
+    except SourceError as refused:
+        assert not set("QXZ") & set(str(refused).replace("%XX", ""))
+        return
+    shown = f"{address!r} {address} {address.label} {name_of(address)} {address.endpoint}"
+    assert not set("QXZ") & set(shown)

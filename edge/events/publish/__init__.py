@@ -1,0 +1,1 @@
+"""Telling others of events: by HTTP (webhook) and MQTT. Nothing here may hold up a frame."""

@@ -15,16 +15,17 @@ class GuardedFile:
 
     What libav writes afterwards is dropped, and what it wrote since the last :meth:`checkpoint` is cut off. Closing an
     MP4 first appends the index and then rewrites the beginning to point there: doing only the second half would
-    spoil fragments that can still be played.
+    spoil fragments that can still be played. ``anew`` refuses a file that exists instead of emptying it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, anew: bool = False) -> None:
         self._path = path
         self._failure: OSError | None = None
         self._whole_bytes = 0
+        self.size_bytes = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("wb", buffering=0)
+            self._file = path.open("xb" if anew else "wb", buffering=0)
         except OSError as error:
             raise write_failure(path, error) from error
 
@@ -32,6 +33,11 @@ class GuardedFile:
     def failure(self) -> SinkError | None:
         """What to raise once something could not be written, else None."""
         return None if self._failure is None else write_failure(self._path, self._failure)
+
+    @property
+    def cause(self) -> OSError | None:
+        """What the operating system said when something could not be written."""
+        return self._failure
 
     def checkpoint(self) -> None:
         """Everything up to here can be used even if nothing follows."""
@@ -43,10 +49,11 @@ class GuardedFile:
         try:
             while rest and self._failure is None:
                 rest = rest[self._file.write(rest) :]
+            self.size_bytes = max(self.size_bytes, self._file.tell())
         except OSError as error:
             self._failure = error
             with suppress(OSError):
-                self._file.truncate(self._whole_bytes)
+                self.size_bytes = self._file.truncate(self._whole_bytes)
         return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

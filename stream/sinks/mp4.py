@@ -12,15 +12,15 @@ import cv2
 import numpy as np
 from av import Packet, VideoFrame
 from av.container import OutputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
-from av.video.stream import VideoStream
 
 from stream.frame import Pixels
 from stream.sinks.guarded import GuardedFile
 
 # A killed process loses at most the fragment it is writing: a second.
-_CONTAINER_OPTIONS = {
+FRAGMENTED = {
     "movflags": "hybrid_fragmented+delay_moov",
     "frag_duration": "1000000",
     "flush_packets": "1",
@@ -61,22 +61,24 @@ def track_timescale(time_base: Fraction) -> int:
     return ticks * -(-_LEAST_TIMESCALE // ticks)
 
 
-class Mp4Writer:
-    """One H.264 track, with the packets of another beside it. ``file.failure`` is checked after every step."""
+class PictureEncoder:
+    """Encodes pictures as H.264 with a keyframe a second, in a codec context that has its size."""
 
-    def __init__(
-        self, file: GuardedFile, width: int, height: int, rate: Fraction, timescale: int, encoding: Encoding
-    ) -> None:
-        self._file = file
+    def __init__(self, context: VideoCodecContext, timescale: int, rate: Fraction, encoding: Encoding) -> None:
+        rate = _plausible(rate)
+        self._context = context
         self._timescale = timescale
         self._key_at_ticks: int | None = None
-        scales = {"video_track_timescale": str(timescale), "movie_timescale": str(timescale)}
-        self.container: OutputContainer = av.open(file, "w", format="mp4", options=_CONTAINER_OPTIONS | scales)
-        self._frame_ticks = max(1, round(timescale / _plausible(rate)))
-        self._stream = _h264_track(self.container, width, height, _plausible(rate), timescale, encoding)
+        self._frame_ticks = max(1, round(timescale / rate))
+        context.options = {"preset": encoding.preset, "crf": str(encoding.crf), "forced-idr": "1", "x264-params": _X264}
+        context.pix_fmt, context.framerate, context.time_base = "yuv420p", rate, Fraction(1, timescale)
+        context.thread_count = encoding.threads
+        # OpenCV converts by BT.601 whatever the size, and players that are not told guess BT.709 for large pictures.
+        context.colorspace, context.color_range = Colorspace.ITU601, ColorRange.MPEG
+        context.color_primaries, context.color_trc = ColorPrimaries.SMPTE170M, ColorTrc.SMPTE170M
 
-    def write(self, picture: Pixels, ticks: int) -> None:
-        """Encode an even-sized BGR picture shown from ``ticks`` on; raises SinkError when the file fails."""
+    def encode(self, picture: Pixels, ticks: int) -> list[Packet[Any]]:
+        """The packets that become ready with an even-sized BGR picture shown from ``ticks`` on: mostly the last one."""
         planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), np.uint8)
         # Copied: from_numpy_buffer is wrong for heights that are no multiple of 4.
         frame = VideoFrame.from_ndarray(planes, format="yuv420p")
@@ -85,7 +87,28 @@ class Mp4Writer:
         if self._key_at_ticks is None or ticks >= self._key_at_ticks:
             frame.pict_type = PictureType.I
             self._key_at_ticks = ticks + self._timescale
-        self.mux(self._stream.encode(frame))
+        return self._context.encode(frame)
+
+    def finish(self) -> list[Packet[Any]]:
+        """What is still held back; nothing can be encoded after it."""
+        return self._context.encode(None)
+
+
+class Mp4Writer:
+    """One H.264 track, with the packets of another beside it. ``file.failure`` is checked after every step."""
+
+    def __init__(
+        self, file: GuardedFile, width: int, height: int, rate: Fraction, timescale: int, encoding: Encoding
+    ) -> None:
+        self._file = file
+        scales = {"video_track_timescale": str(timescale), "movie_timescale": str(timescale)}
+        self.container: OutputContainer = av.open(file, "w", format="mp4", options=FRAGMENTED | scales)
+        self._stream = self.container.add_stream("libx264", rate=_plausible(rate), width=width, height=height)
+        self._encoder = PictureEncoder(self._stream.codec_context, timescale, rate, encoding)
+
+    def write(self, picture: Pixels, ticks: int) -> None:
+        """Encode an even-sized BGR picture shown from ``ticks`` on; raises SinkError when the file fails."""
+        self._mux_encoded(self._encoder.encode(picture, ticks))
 
     def mux(self, packets: Iterable[Packet[Any]]) -> None:
         """Write packets of any track; raises SinkError when the file fails."""
@@ -97,28 +120,19 @@ class Mp4Writer:
 
     def finish(self) -> None:
         """Write what the encoder still holds; after it, :meth:`close` makes an ordinary MP4."""
-        self.mux(self._stream.encode(None))
+        self._mux_encoded(self._encoder.finish())
 
     def close(self) -> None:
         """Complete the file, unless it failed before: then it stays a playable row of fragments."""
         self.container.close()
+
+    def _mux_encoded(self, packets: list[Packet[Any]]) -> None:
+        for packet in packets:
+            packet.stream = self._stream
+        self.mux(packets)
 
 
 def _plausible(rate: Fraction) -> Fraction:
     lowest, highest = _PLAUSIBLE_RATES
     return rate if lowest <= rate <= highest else _FALLBACK_RATE
 
-
-def _h264_track(
-    container: OutputContainer, width: int, height: int, rate: Fraction, timescale: int, encoding: Encoding
-) -> VideoStream:
-    options = {"preset": encoding.preset, "crf": str(encoding.crf), "forced-idr": "1", "x264-params": _X264}
-    stream = container.add_stream("libx264", rate=rate, options=options)
-    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-    context = stream.codec_context
-    context.time_base = Fraction(1, timescale)
-    context.thread_count = encoding.threads
-    # OpenCV converts by BT.601 whatever the size, and players that are not told guess BT.709 for large pictures.
-    context.colorspace, context.color_range = Colorspace.ITU601, ColorRange.MPEG
-    context.color_primaries, context.color_trc = ColorPrimaries.SMPTE170M, ColorTrc.SMPTE170M
-    return stream

@@ -13,7 +13,7 @@ import pytest
 from stream.discovery import onvif, soap, ws_search
 from stream.discovery.onvif import Found, NetworkCamera, Search, find_cameras
 from stream.discovery.soap import CameraStream, Credentials
-from stream.discovery.vendors import VENDOR_PATHS, paths_for
+from stream.discovery.vendors import VENDOR_PATHS, vendors_of
 from stream.discovery.ws_messages import announcements
 from stream.discovery.xml_reading import MAX_XML_BYTES, UnreadableXmlError, read_xml
 from stream.errors import SourceError
@@ -33,7 +33,7 @@ BOMB = (
 
 
 def found_by(camera: FakeCamera, credentials: Credentials | None = None, hosts: tuple[str, ...] = ()) -> Found:
-    return asyncio.run(find_cameras(Search(LISTEN_S, hosts, credentials, camera.discovery_port)))
+    return asyncio.run(find_cameras(Search(LISTEN_S, hosts, credentials, port=camera.discovery_port)))
 
 
 def only(found: Found) -> NetworkCamera:
@@ -198,11 +198,10 @@ def test_hostile_answers_are_a_problem_of_that_camera_only(kind: str) -> None:
     assert bool(found.problem) == bool(words)
 
 
-def test_a_camera_that_answers_for_ever_is_left_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onvif, "ASK_DEADLINE_S", 0.3)
+def test_a_camera_that_answers_for_ever_is_left_at_its_deadline() -> None:
     with fake_camera(Model(drip=True)) as camera, fake_camera(discovery_port=camera.discovery_port) as honest:
         began_s = time.monotonic()
-        found = found_by(camera)
+        found = asyncio.run(find_cameras(Search(LISTEN_S, ask_deadline_s=0.3, port=camera.discovery_port)))
         took_s = time.monotonic() - began_s
     problems = {found.address: found.problem for found in found.cameras}
     assert problems[honest.address] == ""
@@ -251,9 +250,9 @@ def test_answers_match_whatever_way_their_id_is_written() -> None:
 
 
 def test_vendors_are_known_by_what_cameras_say_of_themselves() -> None:
-    assert [vendor.maker for vendor in paths_for("HIKVISION DS-2CD2042WD")] == ["Hikvision"]
-    assert [vendor.maker for vendor in paths_for("Amcrest IP8M")] == ["Dahua"]
-    assert paths_for("Acme") == paths_for() == VENDOR_PATHS
+    assert [vendor.maker for vendor in vendors_of("HIKVISION DS-2CD2042WD")] == ["Hikvision"]
+    assert [vendor.maker for vendor in vendors_of("Amcrest IP8M")] == ["Dahua"]
+    assert vendors_of("Acme Yippee") == ()
 
 
 def test_every_path_can_be_put_behind_a_host() -> None:

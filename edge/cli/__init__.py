@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from edge.cli import bench, checks, config, probe, run
+from edge.cli import bench, cameras, checks, config, probe, run
 
 
 def mount(app: typer.Typer) -> None:
@@ -12,6 +12,7 @@ def mount(app: typer.Typer) -> None:
     app.command("run")(run.run)
     app.command("predict", hidden=True)(run.run)
     app.command("probe")(probe.probe)
+    app.command("cameras")(cameras.cameras)
     app.command("checks")(checks.checks)
     app.command("bench")(bench.bench)
     app.add_typer(config.app, name="config")

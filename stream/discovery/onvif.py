@@ -15,9 +15,6 @@ from stream.discovery.ws_messages import DISCOVERY_PORT, Announcement
 from stream.discovery.ws_search import Questions, ask_hosts, ask_networks, interface_addresses
 from stream.errors import SourceError
 
-ASK_DEADLINE_S = 5.0
-"""How long one camera may take over its answers, and how long after the search the last of them is waited for."""
-
 MAX_CAMERAS = 256
 MAX_ASKED_AT_ONCE = 32
 
@@ -44,11 +41,16 @@ class NetworkCamera:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What to look for: on all networks of this machine, or only at ``hosts``. ``port`` differs in tests alone."""
+    """What to look for: on all networks of this machine, or only at ``hosts``.
+
+    Announcements are listened for ``timeout_s``; each camera then has ``ask_deadline_s`` for its answers. ``port``
+    differs in tests alone.
+    """
 
     timeout_s: float = 3.0
     hosts: tuple[str, ...] = ()
     credentials: Credentials | None = None
+    ask_deadline_s: float = 5.0
     port: int = DISCOVERY_PORT
 
 
@@ -65,7 +67,7 @@ class Found:
 async def find_cameras(search: Search) -> Found:
     """Ask who is there and, of each that answers, what it is and where its streams are.
 
-    Takes ``timeout_s`` and at most :data:`ASK_DEADLINE_S` more, whatever is answered.
+    Takes ``timeout_s`` and at most ``ask_deadline_s`` more, whatever is answered.
 
     Raises:
         SourceError: one of the hosts has no address.
@@ -74,7 +76,7 @@ async def find_cameras(search: Search) -> Found:
     connector = aiohttp.TCPConnector(limit=MAX_ASKED_AT_ONCE, force_close=True)
     untimed = aiohttp.ClientTimeout(total=None)  # every talk has a deadline of its own
     async with aiohttp.ClientSession(connector=connector, timeout=untimed, cookie_jar=aiohttp.DummyCookieJar()) as http:
-        talks = _Talks(http, search.credentials)
+        talks = _Talks(http, search)
         questions = Questions(talks.begin)
         if hosts:
             asked = await ask_hosts(questions, hosts, search.port, search.timeout_s)
@@ -88,9 +90,9 @@ async def find_cameras(search: Search) -> Found:
 class _Talks:
     """The talks with all cameras of one search, side by side."""
 
-    def __init__(self, http: aiohttp.ClientSession, credentials: Credentials | None) -> None:
+    def __init__(self, http: aiohttp.ClientSession, search: Search) -> None:
         self._http = http
-        self._credentials = credentials
+        self._search = search
         self._announced: dict[str, NetworkCamera] = {}
         self._running: dict[str, asyncio.Task[DeviceAnswers]] = {}
         self._guesses: set[str] = set()
@@ -123,9 +125,9 @@ class _Talks:
                 self._running[address] = asyncio.create_task(self._ask(address))
 
     async def finish(self) -> list[NetworkCamera]:
-        """All devices with what they told, at the latest :data:`ASK_DEADLINE_S` from now."""
+        """All devices with what they told, at the latest ``ask_deadline_s`` from now."""
         if self._running:
-            _, late = await asyncio.wait(self._running.values(), timeout=ASK_DEADLINE_S)
+            _, late = await asyncio.wait(self._running.values(), timeout=self._search.ask_deadline_s)
             for task in late:
                 task.cancel()
             await asyncio.gather(*self._running.values(), return_exceptions=True)
@@ -137,7 +139,8 @@ class _Talks:
         ]
 
     async def _ask(self, address: str) -> DeviceAnswers:
-        return await OnvifDevice(self._http, address, self._credentials).ask(ASK_DEADLINE_S)
+        device = OnvifDevice(self._http, address, self._search.credentials)
+        return await device.ask(self._search.ask_deadline_s)
 
 
 def _told(task: asyncio.Task[DeviceAnswers]) -> DeviceAnswers:

@@ -72,6 +72,6 @@ VENDOR_PATHS = (
 )
 
 
-def paths_for(stated: str = "") -> tuple[VendorPaths, ...]:
-    """The makers that ``stated`` (what a camera says of itself) names; all of them where it names none we know."""
-    return tuple(vendor for vendor in VENDOR_PATHS if stated and vendor.is_of(stated)) or VENDOR_PATHS
+def vendors_of(stated: str) -> tuple[VendorPaths, ...]:
+    """The makers that ``stated``, what a camera says of itself, names."""
+    return tuple(vendor for vendor in VENDOR_PATHS if vendor.is_of(stated))

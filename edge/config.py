@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from edge.cameras.settings import CameraDefaults, CameraName, CameraSettings, under_defaults
+from edge.events.settings import MqttSettings, WebhookSettings
+from edge.zones import ClassWord
 from stream.config import Settings
 from stream.telemetry import MlflowSettings
 
@@ -16,9 +19,6 @@ DEFAULT_CONFIDENCE = 0.4
 
 LONGEST_S = 1e7
 """Four months of video: no file is longer."""
-
-ClassWord = Annotated[str, Field(coerce_numbers_to_str=True)]
-"""A class's name or number."""
 
 
 class DetectorSettings(Settings):
@@ -70,7 +70,14 @@ class OutputSettings(Settings):
 class RunSettings(Settings):
     """All of ``videodisco run``."""
 
-    sources: tuple[str, ...] = Field((), description="Files, folders, globs or list files.")
+    sources: tuple[str, ...] = Field(
+        (), description="Files, folders, globs, list files; or addresses of cameras and numbers of webcams."
+    )
+    cameras: dict[CameraName, CameraSettings] = Field({}, description="Cameras by name.")
+    defaults: CameraDefaults = CameraDefaults()
+    realtime: bool = Field(default=False, description="Play files at their own pace, as if they were cameras.")
+    webhooks: tuple[WebhookSettings, ...] = Field((), description="Where events are posted to.")
+    mqtt: MqttSettings | None = Field(None, description="The MQTT broker that events go to; needs the mqtt extra.")
     start_s: float = Field(
         0.0, ge=0, le=LONGEST_S, allow_inf_nan=False, description="Skip so many seconds of each file."
     )
@@ -79,7 +86,7 @@ class RunSettings(Settings):
         gt=0,
         le=LONGEST_S,
         allow_inf_nan=False,
-        description="Stop after so many seconds from each file's beginning.",
+        description="Stop after so many seconds from each file's beginning, or of a camera.",
     )
     vid_stride: int = Field(1, ge=1, le=1000, description="Detect in every n-th frame; the tracker carries the rest.")
     tracker: Literal["bytetrack", "ocsort", "off"] = Field("bytetrack", description="Who gives objects identities.")
@@ -94,6 +101,11 @@ class RunSettings(Settings):
         detector = self.detector.model_copy(update={"workers": None})
         others = {"sources": (), "resume": False, "mlflow": MlflowSettings()}
         return self.model_copy(update={"output": output, "detector": detector, **others})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_go_under_cameras(cls, values: Any) -> Any:
+        return under_defaults(values)
 
     @model_validator(mode="after")
     def _range_is_not_empty(self) -> RunSettings:

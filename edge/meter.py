@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, OrderedDict, deque
 from typing import Protocol
 
 from stream.frame import FrameResult
 from stream.windows import RollingWindow, RunTotals, WindowSnapshot
+
+MOST_KNOWN_TRACKS = 10_000
+"""Tracks remembered in order to count each once: the last of a day, in a run that may last for months."""
 
 
 class RunListener(Protocol):
@@ -18,7 +21,9 @@ class RunListener(Protocol):
 
 
 class RunMeter:
-    """Watches a run's frames, as :class:`stream.pipeline.Observer`, and closes a window every ``window_s``.
+    """Watches a run's frames, as :class:`stream.pipeline.Observer`, and closes a window every ``window_s``: at the
+    first result behind it, so that a source which may fall silent wants an infinite ``window_s`` and a caller of
+    :meth:`close_window`.
 
     All methods but :meth:`stage` belong to the loop's thread.
     """
@@ -27,7 +32,8 @@ class RunMeter:
         self.totals = RunTotals(start_s=now_s)
         self.frames = 0
         self.detections: Counter[str] = Counter()
-        self._tracks: defaultdict[str, set[tuple[str, int]]] = defaultdict(set)
+        self._objects: Counter[str] = Counter()
+        self._known: OrderedDict[tuple[str, str, int], None] = OrderedDict()
         self._window = RollingWindow(now_s, self.totals)
         self._window_s = window_s
         self._closes_at_s = now_s + window_s
@@ -46,7 +52,11 @@ class RunMeter:
         self._count(result)
         if now_s >= self._closes_at_s:
             self._closes_at_s = now_s + self._window_s
-            self._listener.window(self._close(now_s))
+            self._listener.window(self.close_window(now_s))
+
+    def dropped(self, cause: str, count: int) -> None:
+        """``count`` frames or detections were left out."""
+        self._window.dropped(cause, count)
 
     def stage(self, name: str, seconds: float) -> None:
         """A sink's stage took ``seconds``; called from the sinks' threads."""
@@ -54,14 +64,13 @@ class RunMeter:
 
     def finish(self, now_s: float) -> None:
         """Close the last window, however short."""
-        snapshot = self._close(now_s)
+        snapshot = self.close_window(now_s)
         if snapshot.frames_in or snapshot.frames_out:
             self._listener.window(snapshot)
 
     def objects(self) -> dict[str, int]:
         """How many different tracks of each class were seen, most first."""
-        counts = Counter({name: len(tracks) for name, tracks in self._tracks.items()})
-        return dict(counts.most_common())
+        return dict(self._objects.most_common())
 
     def _count(self, result: FrameResult) -> None:
         if result.carried or not len(result.detections):
@@ -71,9 +80,19 @@ class RunMeter:
         if result.detections.tracker_id is not None:
             for name, track in zip(names, result.detections.tracker_id.tolist(), strict=True):
                 if track >= 0:
-                    self._tracks[name].add((result.frame.source, track))
+                    self._count_object(name, result.frame.source, track)
 
-    def _close(self, now_s: float) -> WindowSnapshot:
+    def _count_object(self, name: str, source: str, track: int) -> None:
+        key = (name, source, track)
+        if key not in self._known:
+            self._objects[name] += 1
+        self._known[key] = None
+        self._known.move_to_end(key)
+        if len(self._known) > MOST_KNOWN_TRACKS:
+            self._known.popitem(last=False)
+
+    def close_window(self, now_s: float) -> WindowSnapshot:
+        """The figures since the last window; the next begins here."""
         while self._stages:
             self._window.stage(*self._stages.popleft())
         return self._window.close_window(now_s)

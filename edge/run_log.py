@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from edge.config import RunSettings
@@ -28,6 +29,8 @@ class RunLog:
 
     def __init__(self, settings: RunSettings, folder: RunFolder, detector: OnnxDetector) -> None:
         self.samples: list[Path] = []
+        self.first_result_s: float | None = None
+        """The monotonic clock at the first result, None before it."""
         self._settings = settings
         self._folder = folder
         self._detector = detector
@@ -39,6 +42,7 @@ class RunLog:
     def first_result(self) -> None:
         """Begin, now that the provider in use is known. The child process starts no earlier than this, for its
         start would slow down the first detection."""
+        self.first_result_s = time.monotonic()
         if self._journal is not None:
             params = self._params()
             model_tags = {key: params[key] for key in ("model_name", "model_version", "model_sha256")}
@@ -54,9 +58,12 @@ class RunLog:
             self._journal.start_courier()
 
     def window(self, snapshot: WindowSnapshot) -> None:
-        if self._journal is not None:
-            metrics = snapshot.metrics() | self._process.sample()
-            self._journal.window(metrics, self._step, time.time())
+        self.metrics(snapshot.metrics())
+
+    def metrics(self, metrics: Mapping[str, float]) -> None:
+        """The figures of one window, by their MLflow names; those of the process are added."""
+        if self._journal is not None and self.first_result_s is not None:
+            self._journal.window({**metrics, **self._process.sample()}, self._step, time.time())
             self._step += 1
 
     def finish(self, report: RunReport, totals: RunTotals) -> None:
@@ -76,6 +83,7 @@ class RunLog:
 
     def _params(self) -> dict[str, str]:
         settings, identity = self._settings, self._detector.identity
+        sources = [*settings.sources, *(f"{name}: {each.source}" for name, each in settings.cameras.items())]
         return {
             "config_hash": fingerprint(settings),
             "model_name": identity.name,
@@ -83,7 +91,7 @@ class RunLog:
             "model_sha256": identity.sha256,
             "provider": self._detector.provider,
             "host": platform.node(),
-            "source": redact_url(", ".join(settings.sources))[:500],
+            "source": redact_url(", ".join(sources))[:500],
             "tracker": settings.tracker,
             "confidence": str(settings.detector.confidence),
             "vid_stride": str(settings.vid_stride),

@@ -16,11 +16,14 @@ class SlotPlan:
         return f"{self.workers} x {self.threads} thread{'s' if self.threads > 1 else ''}"
 
 
-def plan_slots(cores: int, *, workers: int | None = None) -> SlotPlan:
+def plan_slots(cores: int, *, workers: int | None = None, cameras: int | None = None) -> SlotPlan:
     """Slots for throughput: one-thread sessions side by side, which waste no time on meeting at barriers.
 
-    ``workers`` forces their number; cores that are left over then go into threads.
+    For a single live camera, latency counts: all cores work on its newest frame. ``workers`` forces the number of
+    slots; cores that are left over then go into threads.
     """
+    if workers is None and cameras == 1:
+        return SlotPlan(workers=1, threads=cores)
     if workers is None:
         return SlotPlan(workers=cores, threads=1)
     return SlotPlan(workers=workers, threads=max(1, cores // workers))

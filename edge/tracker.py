@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -41,16 +42,18 @@ def weakest_wanted(name: TrackerName, confidence: float) -> float:
     return confidence if name == "off" else min(confidence, WEAK_CONFIDENCE)
 
 
-def tracker_maker(name: TrackerName, *, confidence: float = 0.0, stride: int = 1) -> Callable[[SourceInfo], Tracker]:
+def tracker_maker(
+    name: TrackerName, *, confidence: float = 0.0, stride: int = 1, detect_fps: float | None = None
+) -> Callable[[SourceInfo], Tracker]:
     """A function that makes a fresh tracker for a source.
 
     Detections below ``confidence`` that belong to no track are dropped; ``stride`` is how many frames lie between
-    detections.
+    detections, ``detect_fps`` how often a second there is one at most.
     """
 
     def make(info: SourceInfo) -> Tracker:
-        rate = float(info.frame_rate) or _FALLBACK_RATE
-        return ObjectTracker(lambda: _library_tracker(name, rate / stride), confidence)
+        rate = min((float(info.frame_rate) or _FALLBACK_RATE) / stride, detect_fps or math.inf)
+        return ObjectTracker(lambda: _library_tracker(name, rate), confidence)
 
     return make
 

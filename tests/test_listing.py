@@ -65,8 +65,8 @@ def test_a_file_with_brackets_in_its_name_is_no_pattern(folder: Path) -> None:
     ("argument", "words"),
     [
         ("*.webm", "no file matches"),
-        ("rtsp://camera/stream", "cannot be read yet"),
-        ("0", "webcam 0 cannot be read yet"),
+        ("rtsp://camera/stream", "is no recorded file"),
+        ("0", "webcam 0 is no recorded file"),
         ("empty.txt", "names no source"),
         ("a\0.mp4", "no path"),
         ("inn*", "no file matches"),

@@ -8,15 +8,17 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 
+from edge.cameras.listing import wants_cameras
 from edge.cli.closing import print_report
 from edge.cli.console import Terminal
 from edge.cli.progress import ProgressDisplay
 from edge.config import RunSettings
 from edge.report import RunReport
 from edge.station import Station
-from stream.errors import EXIT_SIGHUP, EXIT_SIGINT, EXIT_SIGTERM
+from stream.errors import EXIT_SIGHUP, EXIT_SIGINT, EXIT_SIGTERM, UsageError
 from stream.redaction import RedactingFilter
 from stream.runtime import LoopThread
 
@@ -36,8 +38,8 @@ if hasattr(signal, "SIGHUP"):  # a terminal that is closed; Windows has no such 
 class Interrupts:
     """SIGINT, SIGTERM and SIGHUP: the first ends the run in order, the second at once."""
 
-    def __init__(self, station: Station, loop: LoopThread, console: Terminal) -> None:
-        self._station = station
+    def __init__(self, stop: Callable[[], None], loop: LoopThread, console: Terminal) -> None:
+        self._stop = stop
         self._loop = loop
         self._console = console
         self.exit_code: int | None = None
@@ -55,18 +57,30 @@ class Interrupts:
         self.exit_code = EXIT_CODES[signal.Signals(number)]
         self._leave_with = self.exit_code
         with contextlib.suppress(RuntimeError):  # the loop is closed: the run has just ended by itself
-            self._loop.call(self._station.stop)
+            self._loop.call(self._stop)
         self._console.print("stopping: finishing the files (once more to stop at once)")
 
 
-def execute(settings: RunSettings, *, quiet: bool, debug: bool) -> int:
+def execute(
+    settings: RunSettings, *, show: bool, reload: Callable[[], RunSettings] | None, quiet: bool, debug: bool
+) -> int:
     """Run to the end and print what came of it; the exit code."""
     _set_up_logging(debug=debug)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    if wants_cameras(settings):
+        from edge.cli.execute_live import run_cameras
+
+        return run_cameras(settings, show=show, reload=reload, quiet=quiet)
+    if show:
+        raise UsageError("--show is for cameras; add --realtime to play files as if they were cameras")
+    return _run_files(settings, quiet=quiet)
+
+
+def _run_files(settings: RunSettings, *, quiet: bool) -> int:
     console = Terminal(stderr=True, quiet=quiet, soft_wrap=True)
     with LoopThread() as loop:
         station = Station(settings)
-        interrupts = Interrupts(station, loop, console)
+        interrupts = Interrupts(station.stop, loop, console)
         report = _watch(station, loop, console)
     errors = Terminal(stderr=True, soft_wrap=True)
     print_report(report, Terminal(quiet=quiet, soft_wrap=True), errors)

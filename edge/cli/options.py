@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edge.cameras.settings import merged
 from edge.config import RunSettings
 from stream.config import build, load_yaml
 from stream.errors import UsageError
@@ -19,10 +20,10 @@ def overlay_options(config: Path | None, options: Mapping[str, Any]) -> RunSetti
         UsageError: a wrong value or key, or no source at all.
     """
     given = _given(options)
-    values = _merged(load_yaml(config), given) if config else given
+    values = merged(load_yaml(config), given) if config else given
     settings = build(RunSettings, values, origin=str(config) if config else "the command line")
-    if not settings.sources:
-        raise UsageError("no source is named: videodisco run street.mp4 (a file, a folder, a glob or a list file)")
+    if not (settings.sources or settings.cameras):
+        raise UsageError("no source is named: videodisco run street.mp4, or videodisco run rtsp://camera/stream")
     return settings.model_copy(update={"mlflow": settings.mlflow.with_environment(os.environ)})
 
 
@@ -36,11 +37,3 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
         elif value is not None:
             given[key] = value
     return given
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        inner = merged.get(key)
-        merged[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
-    return merged

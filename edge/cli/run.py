@@ -1,15 +1,21 @@
-"""``videodisco run``: process recorded videos."""
+"""``videodisco run``: process recorded videos, or watch cameras."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from edge.config import RunSettings
+
 Sources = Annotated[
     list[str] | None,
-    typer.Argument(metavar="SOURCE...", help="Video files, folders, globs, or list files with a source a line."),
+    typer.Argument(
+        metavar="SOURCE...",
+        help="Camera addresses (rtsp://...) and webcam numbers; or video files, folders, globs; or list files.",
+    ),
 ]
 
 
@@ -29,7 +35,21 @@ def run(
     tracker: Annotated[str | None, typer.Option(help="bytetrack, ocsort or off. [default: bytetrack]")] = None,
     vid_stride: Annotated[int | None, typer.Option(help="Detect in every n-th frame. [default: 1]")] = None,
     start: Annotated[float | None, typer.Option(help="Begin at this second of each file.")] = None,
-    end: Annotated[float | None, typer.Option(help="End at this second of each file.")] = None,
+    end: Annotated[float | None, typer.Option(help="End at this second of each file, or of cameras.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Watch the cameras in a window; press h there.")] = False,
+    rtsp_transport: Annotated[
+        str | None, typer.Option(help="How RTSP cameras send: tcp or udp. [default: tcp]")
+    ] = None,
+    detect_fps: Annotated[float | None, typer.Option(help="Detect at most so often a second and camera.")] = None,
+    motion: Annotated[
+        str | None, typer.Option(help="auto: look at still scenes now and then only; off: always. [default: auto]")
+    ] = None,
+    max_staleness: Annotated[
+        float | None, typer.Option(help="Leave out pictures older than so many seconds. [default: 0.5]")
+    ] = None,
+    wait: Annotated[bool | None, typer.Option("--wait", help="Wait for cameras that are not there yet.")] = None,
+    realtime: Annotated[bool | None, typer.Option("--realtime", help="Play files as if they were cameras.")] = None,
+    loop: Annotated[bool | None, typer.Option("--loop", help="Play them over and over.")] = None,
     save: Annotated[bool | None, typer.Option("--save", help="Record the annotated video.")] = None,
     save_txt: Annotated[bool | None, typer.Option("--save-txt", help="Write YOLO labels.")] = None,
     save_conf: Annotated[bool | None, typer.Option("--save-conf", help="Add confidence to YOLO labels.")] = None,
@@ -48,11 +68,11 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Print what happens inside, and tracebacks.")] = False,
 ) -> int:
-    """Detect and track objects in recorded videos.
+    """Detect and track objects in recorded videos, or before live cameras.
 
-    Makes runs/NAME with predictions.jsonl and summary.json; --save adds the annotated video. Every frame is
-    processed, in order. Exit codes: 0 done, 2 usage or output, 3 no source opened, 4 model refused, 5 finished
-    with losses, 130 Ctrl-C.
+    Makes runs/NAME with predictions.jsonl and summary.json; --save adds the annotated video. Of a file every frame
+    is processed, in order; of a camera always the newest, until Ctrl-C. Exit codes: 0 done, 2 usage or output,
+    3 no source opened, 4 model refused, 5 finished with losses, 130 Ctrl-C.
     """
     from edge.cli.execute import execute
     from edge.cli.options import overlay_options
@@ -64,6 +84,15 @@ def run(
         "vid_stride": vid_stride,
         "tracker": tracker,
         "resume": resume,
+        "realtime": realtime,
+        "defaults": {
+            "rtsp_transport": rtsp_transport,
+            "detect_fps": detect_fps,
+            "motion": motion,
+            "max_staleness_s": max_staleness,
+            "wait": wait,
+            "loop": loop,
+        },
         "detector": {
             "model": model,
             "device": device,
@@ -86,4 +115,8 @@ def run(
         },
         "mlflow": {"enabled": mlflow, "uri": mlflow_uri, "wait": mlflow_wait, "experiment": experiment},
     }
-    return execute(overlay_options(config, values), quiet=quiet, debug=debug)
+
+    def settings() -> RunSettings:
+        return overlay_options(config, values)
+
+    return execute(settings(), show=show, reload=settings if config else None, quiet=quiet, debug=debug)

@@ -5,10 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from stream.channel import Channel, ChannelClosed
 from stream.frame import Frame, NetworkView, SourceInfo
+
+class PictureDemand(Enum):
+    """Of which of a live source's frames the whole picture is wanted: converting one costs more than decoding it."""
+
+    NONE = "none"
+    LOOKED_AT = "looked_at"
+    """Of those that go to the detector."""
+    ALL = "all"
+
 
 ViewPlanner = Callable[[int, int], NetworkView]
 """From the upright picture's width and height to what the detector wants to see of it."""

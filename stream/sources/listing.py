@@ -53,7 +53,7 @@ def _readable_paths(argument: str) -> list[Path]:
 
 def _paths(argument: str) -> list[Path]:
     if "://" in argument or (argument.isdecimal() and not Path(argument).exists()):
-        raise SourceError(f"{_kind(argument)} cannot be read yet: this version reads recorded files only")
+        raise SourceError(f"{_kind(argument)} is no recorded file; run cameras apart from files")
     if not argument.strip():
         raise SourceError("a source is empty; was a variable on the command line not set?")
     if "\0" in argument:
@@ -84,6 +84,14 @@ def _videos_in(folder: Path) -> list[Path]:
 
 
 def _listed_in(path: Path) -> list[Path]:
+    return [found for entry in entries_of(path) for found in _entry(path, entry)]
+
+
+def entries_of(path: Path) -> list[str]:
+    """What a list file names, one a line; empty lines and those that begin with ``#`` are left out.
+
+    Raises SourceError when it cannot be read or names nothing.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
@@ -91,7 +99,7 @@ def _listed_in(path: Path) -> list[Path]:
     entries = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not entries:
         raise SourceError(f"the list {path} names no source; write one a line")
-    return [found for entry in entries for found in _entry(path, entry)]
+    return entries
 
 
 def _entry(path: Path, entry: str) -> list[Path]:

@@ -1,0 +1,211 @@
+"""Cameras put together: what each is made of, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from stream.recording.annotated import AnnotatedSink
+from stream.recording.recorder import SegmentRecorder
+
+from edge.cameras.camera import Camera, CameraParts
+from edge.cameras.settings import CameraSettings
+from edge.config import DetectorSettings, RunSettings
+from edge.detector import OnnxDetector
+from edge.events.publish.all import Publishers
+from edge.events.sink import EventsSink
+from edge.loaded_model import LoadedModel
+from edge.run_folder import RunFolder
+from edge.slots import plan_slots
+from edge.tracker import tracker_maker, weakest_wanted
+from edge.zones import ZoneWatch
+from models.catalogue import find
+from stream.attention import Attention
+from stream.home import home
+from stream.machine import usable_cores
+from stream.overlay import Overlay
+from stream.pool import InferencePool
+from stream.recording.settings import RecordSettings
+from stream.sinks.base import Sink
+from stream.sinks.crops import CropsSink
+from stream.sinks.csv import CsvSink
+from stream.sinks.jsonl import PredictionsSink
+from stream.sinks.newest import NewestSink
+from stream.sinks.reviving import RevivingSink
+from stream.sinks.yolo import LabelsSink
+from stream.sources.address import parse_address
+from stream.sources.base import PictureDemand
+from stream.sources.live import LiveSource
+from stream.sources.status import SourceStatus
+
+CLOSE_S = 4.0
+"""How long the inference threads, a recording and those who are told of events may each take to end."""
+
+
+class Assembly:
+    """Makes cameras for one run. What is shared is made once: models, inference threads, publishers.
+
+    Raises:
+        UsageError, ModelError: a model, a device or a class that cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        cameras: Mapping[str, CameraSettings],
+        *,
+        show: bool,
+        on_note: Callable[[str], None],
+    ) -> None:
+        self.slots = plan_slots(usable_cores(), workers=settings.detector.workers, cameras=len(cameras))
+        self._show = show
+        self._on_note = on_note
+        self._models: dict[str, LoadedModel] = {}
+        self._settings = settings
+        self._indexes: dict[Path, RecordingIndex] = {}
+        self.prepare(settings, cameras)
+        self.detector = self.detector_for(next(iter(cameras.values()), None))
+        self._pool = InferencePool(self.slots.workers)
+        self._publishers = Publishers(settings.webhooks, settings.mqtt, home())
+        self._publishers.start()
+
+    def open(self, folder: RunFolder) -> None:
+        """Everything goes into this folder."""
+        self._folder = folder
+
+    def prepare(self, settings: RunSettings, cameras: Mapping[str, CameraSettings]) -> None:
+        """Take over settings, and make all that can be refused: raises UsageError or ModelError, and keeps the old."""
+        former, self._settings = self._settings, settings
+        try:
+            for camera in cameras.values():
+                self.detector_for(camera)
+                ZoneWatch(camera.zones, camera.lines)
+        except BaseException:
+            self._settings = former
+            raise
+
+    def detector_settings(self, settings: RunSettings, camera: CameraSettings | None) -> DetectorSettings:
+        """The run's, with what the camera has of its own."""
+        if camera is None:
+            return settings.detector
+        own = {
+            "model": camera.model,
+            "confidence": camera.confidence,
+            "classes": camera.classes,
+        }
+        return settings.detector.model_copy(update={key: value for key, value in own.items() if value is not None})
+
+    def detector_for(self, camera: CameraSettings | None) -> OnnxDetector:
+        """A detector as the camera wants it; cameras with the same model share it."""
+        wanted = self.detector_settings(self._settings, camera)
+        if wanted.model not in self._models:
+            self._models[wanted.model] = LoadedModel(find(wanted.model), wanted, self.slots)
+        weakest = weakest_wanted(self._tracker_name(camera), wanted.confidence)
+        return OnnxDetector(self._models[wanted.model], wanted.model_copy(update={"confidence": weakest}))
+
+    def assemble(self, camera: Camera) -> CameraParts:
+        """All parts of a camera, ready to be run once."""
+        settings = camera.settings
+        record = with_save(self._settings, settings)
+        recorder = self._recorder(camera, record)
+        newest = NewestSink()
+        events = self._events(settings, recorder)
+        sinks = self._sinks(camera, recorder if record.what == "annotated" else None)
+        zones = ZoneWatch(settings.zones, settings.lines)
+        drawing = [*sinks, newest] if self._show else sinks
+        source = LiveSource(
+            parse_address(settings.source),
+            name=camera.name,
+            settings=settings.model_copy(update={"wait": True}),  # whether to give up is the station's affair
+            attention=Attention(settings),
+            wants_pictures=lambda: _demand(drawing, events),
+            tap=recorder if record.what == "copy" else None,
+        )
+        lane = self._pool.lane(self.detector_for(settings), max_staleness_s=settings.max_staleness_s)
+        return CameraParts(
+            source=source,
+            lane=lane,
+            make_tracker=tracker_maker(
+                self._tracker_name(settings),
+                confidence=self.detector_settings(self._settings, settings).confidence,
+                detect_fps=settings.detect_fps,
+            ),
+            sinks=[*sinks, *([events] if events else []), newest],
+            newest=newest,
+            events=events,
+            recorder=recorder,
+            watch_zones=zones.update if settings.zones or settings.lines else None,
+            closing=[lambda: recorder.close(CLOSE_S)],
+        )
+
+    def tell_state(self, camera: str, status: SourceStatus) -> None:
+        """Tell those who are told of events how a camera is doing."""
+        self._publishers.camera_state(camera, status.state)
+
+    def close(self) -> None:
+        """End what is shared; takes seconds."""
+        self._pool.close(CLOSE_S)
+        self._publishers.close(CLOSE_S)
+        for index in self._indexes.values():
+            index.close()
+
+    def _tracker_name(self, camera: CameraSettings | None) -> str:
+        return (camera.tracker if camera else None) or self._settings.tracker
+
+    def _sinks(self, camera: Camera, recorder: SegmentRecorder | None) -> list[Sink]:
+        output, folder = self._settings.output, self._folder
+        sinks: list[Sink] = [self._revived(PredictionsSink(folder.predictions))]
+        if output.csv:
+            sinks.append(self._revived(CsvSink(folder.csv)))
+        if output.labels:
+            sinks.append(self._revived(LabelsSink(folder.labels, save_conf=output.label_confidence)))
+        if output.crops:
+            sinks.append(self._revived(CropsSink(folder.crops)))
+        if recorder is not None:
+            sinks.append(AnnotatedSink(recorder, Overlay(zones=True), on_stage=camera.meter.stage))
+        return sinks
+
+    def _recorder(self, camera: Camera, record: RecordSettings) -> SegmentRecorder:
+        """Also of a camera that records nothing by itself: the operator may want it to."""
+        recorder = SegmentRecorder(
+            camera.name, record, self._index(record), started_at=lambda: camera.started_at, on_note=self._on_note
+        )
+        recorder.start()
+        return recorder
+
+    def _index(self, record: RecordSettings) -> RecordingIndex:
+        """One for each folder, so that cameras which share one share its index."""
+        folder = record.folder or self._folder.path / "recordings"
+        if folder not in self._indexes:
+            self._indexes[folder] = RecordingIndex(folder)
+        return self._indexes[folder]
+
+    def outputs(self) -> list[Path]:
+        """The folders and files that were made, for the closing words."""
+        folder = self._folder
+        made = [folder.predictions, folder.csv, folder.labels, folder.crops, folder.path / "events.jsonl"]
+        return [path for path in [*made, folder.path / "snapshots", *self._indexes] if path.exists()]
+
+    def _revived(self, sink: Sink) -> Sink:
+        return RevivingSink(sink, on_note=self._on_note)
+
+    def _events(self, settings: CameraSettings, recorder: SegmentRecorder) -> EventsSink | None:
+        if not settings.events.enabled or self._tracker_name(settings) == "off":
+            return None
+        return EventsSink(self._folder.path, settings.events, [self._publishers], recorder)
+
+
+def with_save(settings: RunSettings, camera: CameraSettings) -> RecordSettings:
+    """A camera's recording; ``--save`` means the annotated video of one that says nothing else."""
+    record = camera.record
+    if settings.output.video and record.mode == "off":
+        return record.model_copy(update={"mode": "continuous", "what": "annotated"})
+    return record
+
+
+def _demand(drawing: list[Sink], events: EventsSink | None) -> PictureDemand:
+    if any(sink.wants_picture for sink in drawing):
+        return PictureDemand.ALL
+    if events is not None and events.wants_picture_now:
+        return PictureDemand.LOOKED_AT
+    return PictureDemand.NONE

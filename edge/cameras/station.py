@@ -1,0 +1,271 @@
+"""Several cameras under one roof: they share the model, the inference threads, the run's folder and its telemetry."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from edge.cameras.assembly import Assembly
+from edge.cameras.camera import Camera
+from edge.cameras.listing import cameras_of
+from edge.cameras.settings import CameraSettings
+from edge.config import RunSettings
+from edge.meter import RunMeter
+from edge.report import RunReport, SourceReport
+from edge.run_folder import open_run_folder
+from edge.run_log import RunLog
+from stream.errors import SinkError
+from stream.sources.address import parse_address
+from stream.sources.status import SourceState, SourceStatus
+from stream.telemetry.destination import destination
+
+WATCH_EVERY_S = 0.2
+"""How often the cameras' states are looked at."""
+
+STOP_WITHIN_S = 9.0
+"""How long cameras may take to end; those that hang longer are left behind."""
+
+StateListener = Callable[[str, SourceStatus], None]
+"""Told of every change of a camera's state, on the loop's thread."""
+
+
+class CameraStation:
+    """Runs the cameras its settings name until it is stopped or all are over.
+
+    Making it loads the models and opens the folder, so that what cannot work is said before anything is begun.
+
+    Raises:
+        UsageError, SourceError, ModelError, OutputError: one of the settings names something that cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        *,
+        show: bool = False,
+        on_state: StateListener = lambda _name, _status: None,
+        on_note: Callable[[str], None] = lambda _note: None,
+    ) -> None:
+        self._settings = settings
+        self._on_state = on_state
+        self._on_note = on_note
+        listed = cameras_of(settings)
+        if settings.mlflow.enabled:
+            destination(settings.mlflow, settings.output.project)  # a wrong URI is said before the folder is made
+        self._assembly = Assembly(settings, listed, show=show, on_note=on_note)
+        self.folder = open_run_folder(settings)
+        self._assembly.open(self.folder)
+        self._log = RunLog(settings, self.folder, self._assembly.detector)
+        self.meter = RunMeter(time.monotonic(), window_s=float("inf"), listener=self._log)
+        self._cameras: dict[str, Camera] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._states: dict[str, SourceState] = {}
+        self._reports: list[SourceReport] = []
+        self._failures: dict[str, None] = {}
+        self._listed = listed
+        self._stop = asyncio.Event()
+        self._stopped = False
+        self._begun_s = time.monotonic()
+
+    @property
+    def cameras(self) -> Sequence[Camera]:
+        """The cameras that run now, in the order of the settings; safe from any thread."""
+        cameras = dict(self._cameras)
+        return [cameras[name] for name in self._listed if name in cameras]
+
+    def stop(self) -> None:
+        """Finish what is on its way and end; call it on the loop's thread."""
+        self._stopped = True
+        self._stop.set()
+
+    async def run(self) -> RunReport:
+        """Run until stopped, until all cameras are over, or until none could be reached at all."""
+        self._write(lambda: self.folder.write_config(self._settings))
+        for name, camera in self._listed.items():
+            self._start(name, camera)
+        windows = asyncio.create_task(self._close_windows())
+        try:
+            await self._watch()
+        finally:
+            await self._end_all()
+            windows.cancel()
+            await asyncio.get_running_loop().run_in_executor(None, self._assembly.close)
+        return self._conclude()
+
+    async def apply(self, settings: RunSettings) -> list[str]:
+        """Take over changed settings: cameras that are new, gone or changed start, end or begin anew, the others
+        never notice. Returns a sentence for each change, and one for what takes effect at the next start only.
+
+        Raises:
+            UsageError, SourceError, ModelError: then nothing is changed.
+        """
+        listed = cameras_of(settings)
+        before, after = self._effective(self._settings, self._listed), self._effective(settings, listed)
+        self._assembly.prepare(settings, listed)
+        gone = [name for name in self._listed if name not in listed]
+        changed = [name for name in listed if name in self._listed and before[name] != after[name]]
+        fresh = [name for name in listed if name not in self._listed]
+        await self._end([*gone, *changed])
+        told = _others_that_changed(self._settings, settings)
+        self._settings, self._listed = settings, listed
+        for name in [*changed, *fresh]:
+            self._start(name, listed[name])
+        self._write(lambda: self.folder.write_config(self._settings))
+        verbs = {"removed": gone, "changed": changed, "added": fresh}
+        return [f"{name}: {verb}" for verb, names in verbs.items() for name in names] + told
+
+    def deliver(self) -> str:
+        """See to it that MLflow gets the run; a sentence about what has to wait, empty when nothing does."""
+        return self._log.deliver()
+
+    def _effective(self, settings: RunSettings, listed: Mapping[str, CameraSettings]) -> dict[str, object]:
+        return {name: (camera, self._assembly.detector_settings(settings, camera)) for name, camera in listed.items()}
+
+    # Cameras come and go.
+
+    def _start(self, name: str, settings: CameraSettings) -> None:
+        if settings.paused:
+            self._tell_state(name, SourceStatus(SourceState.PAUSED, time.monotonic()))
+            return
+        camera = Camera(name, settings, self._assembly.assemble, self.meter, self._on_note)
+        self._cameras[name] = camera
+        self._running[name] = asyncio.create_task(camera.run(), name=f"camera {name}")
+
+    async def _end(self, names: Sequence[str]) -> None:
+        running = {name: self._running[name] for name in names if name in self._running}
+        for name in running:
+            self._cameras[name].stop()
+        if running:
+            _, hanging = await asyncio.wait(running.values(), timeout=STOP_WITHIN_S)
+            for task in hanging:
+                task.cancel()
+                self._failures[f"{task.get_name()} did not end in time and is left behind"] = None
+        for name in running:
+            self._retire(name)
+
+    def _retire(self, name: str) -> None:
+        camera = self._cameras.pop(name)
+        task = self._running.pop(name)
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+        location = parse_address(camera.settings.source).label
+        # A camera that was told to end has not failed to reach its end.
+        self._reports.append(camera.report(location, stopped=self._stopped))
+
+    async def _end_all(self) -> None:
+        await self._end(list(self._running))
+
+    # The watch.
+
+    async def _watch(self) -> None:
+        while not self._stop.is_set():
+            self._tell_states()
+            for name, task in list(self._running.items()):
+                if task.done():
+                    self._retire(name)
+            if self._over():
+                return
+            try:
+                await asyncio.wait_for(self._stop.wait(), WATCH_EVERY_S)
+            except TimeoutError:
+                continue
+
+    def _over(self) -> bool:
+        """Whether nothing is left to do: all ended, the time is up, or not one camera could be reached."""
+        if not self._running:
+            return all(not camera.paused for camera in self._listed.values()) or not self._listed
+        limit_s = self._settings.end_s
+        if limit_s is not None and self.meter.frames and time.monotonic() - self._first_result_s() > limit_s:
+            return True
+        return self._nobody_is_reached()
+
+    def _first_result_s(self) -> float:
+        return self._log.first_result_s or time.monotonic()
+
+    def _nobody_is_reached(self) -> bool:
+        """At the first attempt: all refused, or out of time. Later a camera that is away is waited for."""
+        if self.meter.frames or any(camera.settings.wait for camera in self.cameras):
+            return False
+        now_s = time.monotonic()
+        statuses = [camera.status(now_s) for camera in self.cameras]
+        if any(status.connects for status in statuses):
+            return False
+        patience_s = max(camera.settings.first_connect_limit_s for camera in self.cameras)
+        refused = all(status.state is SourceState.REFUSED for status in statuses)
+        return refused or now_s - self._begun_s > patience_s + max(c.settings.open_timeout_s for c in self.cameras)
+
+    def _tell_states(self) -> None:
+        now_s = time.monotonic()
+        for camera in self.cameras:
+            self._tell_state(camera.name, camera.status(now_s))
+
+    def _tell_state(self, name: str, status: SourceStatus) -> None:
+        if self._states.get(name) is not status.state:
+            self._states[name] = status.state
+            self._assembly.tell_state(name, status)
+            self._on_state(name, status)
+
+    # Figures.
+
+    async def _close_windows(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.mlflow.window_s)
+            self._close_window()
+
+    def _close_window(self) -> None:
+        now_s = time.monotonic()
+        metrics = self.meter.close_window(now_s).metrics()
+        for camera in self.cameras:
+            window = camera.close_window(now_s)
+            if len(self._listed) > 1:
+                metrics |= window.metrics(camera.name)
+            status = camera.status(now_s)
+            prefix = f"{camera.name}/" if len(self._listed) > 1 else ""
+            metrics[f"{prefix}source/live"] = float(status.state is SourceState.LIVE)
+            metrics[f"{prefix}source/connects"] = float(status.connects)
+        self._log.metrics(metrics)
+
+    def _conclude(self) -> RunReport:
+        self._close_window()
+        if not self.meter.frames and all(report.state == "refused" for report in self._reports):
+            self.folder.remove_if_unused()
+        else:
+            self._write(lambda: self.folder.write_summary(self._report().summary()))
+        report = self._report()
+        self._log.finish(report, self.meter.totals)
+        return report
+
+    def _report(self) -> RunReport:
+        detector = self._assembly.detector
+        return RunReport(
+            folder=self.folder.path,
+            outputs=tuple(path for path in self._assembly.outputs() if path.exists()),
+            sources=tuple(self._reports),
+            model=detector.identity,
+            provider=detector.provider,
+            slots=str(self._assembly.slots),
+            seconds=time.monotonic() - self._begun_s,
+            figures=self.meter.totals.snapshot(),
+            detections=dict(self.meter.detections.most_common()),
+            objects=self.meter.objects(),
+            stopped=self._stopped,
+            errors=tuple(self._failures),
+        )
+
+    def _write(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except SinkError as exc:
+            self._failures[str(exc)] = None
+
+
+def _others_that_changed(before: RunSettings, after: RunSettings) -> list[str]:
+    """Sentences about what changed besides the cameras: that takes effect with the next start."""
+    cameras = {"sources", "cameras", "defaults", "detector"}
+    names = [
+        name
+        for name in RunSettings.model_fields
+        if name not in cameras and getattr(before, name) != getattr(after, name)
+    ]
+    return [f"{name}: takes effect at the next start" for name in names]

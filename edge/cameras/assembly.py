@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stream.recording.annotated import AnnotatedSink
-from stream.recording.recorder import SegmentRecorder
 
 from edge.cameras.camera import Camera, CameraParts
 from edge.cameras.settings import CameraSettings
@@ -17,7 +16,7 @@ from edge.events.sink import EventsSink
 from edge.loaded_model import LoadedModel
 from edge.run_folder import RunFolder
 from edge.slots import plan_slots
-from edge.tracker import tracker_maker, weakest_wanted
+from edge.tracker import TrackerName, tracker_maker, weakest_wanted
 from edge.zones import ZoneWatch
 from models.catalogue import find
 from stream.attention import Attention
@@ -25,6 +24,8 @@ from stream.home import home
 from stream.machine import usable_cores
 from stream.overlay import Overlay
 from stream.pool import InferencePool
+from stream.recording.index import RecordingIndex
+from stream.recording.recorder import SegmentRecorder
 from stream.recording.settings import RecordSettings
 from stream.sinks.base import Sink
 from stream.sinks.crops import CropsSink
@@ -32,6 +33,7 @@ from stream.sinks.csv import CsvSink
 from stream.sinks.jsonl import PredictionsSink
 from stream.sinks.newest import NewestSink
 from stream.sinks.reviving import RevivingSink
+from stream.sinks.rotation import Rotation
 from stream.sinks.yolo import LabelsSink
 from stream.sources.address import parse_address
 from stream.sources.base import PictureDemand
@@ -40,6 +42,10 @@ from stream.sources.status import SourceStatus
 
 CLOSE_S = 4.0
 """How long the inference threads, a recording and those who are told of events may each take to end."""
+
+
+PREDICTIONS_ROTATION = Rotation(max_bytes=256_000_000, keep=8)
+"""Two gigabytes of predictions at most: some days of one busy camera."""
 
 
 class Assembly:
@@ -149,12 +155,12 @@ class Assembly:
         for index in self._indexes.values():
             index.close()
 
-    def _tracker_name(self, camera: CameraSettings | None) -> str:
+    def _tracker_name(self, camera: CameraSettings | None) -> TrackerName:
         return (camera.tracker if camera else None) or self._settings.tracker
 
     def _sinks(self, camera: Camera, recorder: SegmentRecorder | None) -> list[Sink]:
         output, folder = self._settings.output, self._folder
-        sinks: list[Sink] = [self._revived(PredictionsSink(folder.predictions))]
+        sinks: list[Sink] = [self._revived(PredictionsSink(folder.predictions, rotation=PREDICTIONS_ROTATION))]
         if output.csv:
             sinks.append(self._revived(CsvSink(folder.csv)))
         if output.labels:

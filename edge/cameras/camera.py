@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from stream.recording.recorder import SegmentRecorder
-
 from edge.cameras.rates import RecentRate
 from edge.cameras.settings import CameraSettings
 from edge.events.sink import EventsSink
@@ -24,6 +22,7 @@ from stream.frame import FrameResult, ZoneView
 from stream.live import LivePipeline, LiveSource
 from stream.pipeline import TrackerMaker
 from stream.pool import Lane
+from stream.recording.recorder import SegmentRecorder
 from stream.redaction import redact_url
 from stream.sinks.base import Sink
 from stream.sinks.newest import NewestSink

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stream.sinks.base import write_failure
+from stream.sinks.rotation import Rotation
 
 # What a killed process may lose, and how often the disk is asked otherwise.
 _FLUSH_EVERY_S = 1.0
@@ -19,12 +20,13 @@ class AppendFile:
 
     Each writer opens the path for itself: an append of the operating system is whole, so that lines of several
     writers never mix. Every method raises :class:`stream.errors.SinkError`; a line that was torn by a full disk
-    is taken back.
+    is taken back. With a ``rotation`` the file is begun anew when it is large; the other writers follow.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float], rotation: Rotation | None = None) -> None:
         self._path = path
         self._clock = clock
+        self._rotation = rotation
         self._descriptor = -1
         self._pending: list[bytes] = []
         self._pending_bytes = 0
@@ -63,6 +65,8 @@ class AppendFile:
         data, written = b"".join(self._pending), 0
         self._pending, self._pending_bytes = [], 0
         try:
+            if data and self._rotation is not None:
+                self._follow(self._rotation)
             while written < len(data):
                 written += os.write(self._descriptor, data[written:])
         except OSError as error:
@@ -80,6 +84,19 @@ class AppendFile:
         finally:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def _follow(self, rotation: Rotation) -> None:
+        """Write on in the file that has the name now, after making it a new one where it has grown large."""
+        try:
+            if rotation.is_due(self._path):
+                rotation.rotate(self._path)
+            moved = self._path.stat().st_ino != os.fstat(self._descriptor).st_ino
+        except FileNotFoundError:
+            moved = True  # somebody tidied up
+        if moved:
+            former = self._descriptor
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            os.close(former)
 
     def _take_back_torn_line(self, written: bytes) -> None:
         torn_bytes = len(written) - (written.rfind(b"\n") + 1)

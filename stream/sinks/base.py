@@ -17,13 +17,15 @@ class Sink(Protocol):
     :class:`stream.errors.SinkError` from any of them; ``close`` is called exactly once after a successful or
     failed ``open``, also after a failure, and leaves what was written usable.
 
-    ``wants_picture`` asks for every frame's whole picture. ``optional`` says that a run is of no use for this
-    sink alone: when all others have failed, it ends.
+    ``wants_picture`` asks for every frame's whole picture; a live source asks it anew for each frame. ``optional``
+    says that a run is of no use for this sink alone: when all others have failed, it ends.
     """
 
     name: str
-    wants_picture: bool
     optional: bool
+
+    @property
+    def wants_picture(self) -> bool: ...
 
     def open(self, info: SourceInfo) -> None: ...
 

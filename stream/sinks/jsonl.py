@@ -11,6 +11,7 @@ from typing import Any
 
 from stream.frame import FrameResult, Refinement, SourceInfo, Timings
 from stream.sinks.append import AppendFile
+from stream.sinks.rotation import Rotation
 from stream.sinks.rows import Row, rounded_rows
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,9 +25,11 @@ class PredictionsSink:
     wants_picture = False
     optional = False
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, path: Path, clock: Callable[[], float] = time.monotonic, rotation: Rotation | None = None
+    ) -> None:
         self._path = path
-        self._file = AppendFile(path, clock)
+        self._file = AppendFile(path, clock, rotation)
         self._started_at: float | None = None
 
     @property

@@ -1,0 +1,132 @@
+"""A small SQLite file shared by threads and processes, whose failures are ours."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from stream.errors import OutputError, SinkError
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+# How long a writer waits for another process's transaction; ours take milliseconds, a slow disk some hundreds.
+BUSY_TIMEOUT_S = 5.0
+
+# The write-ahead log is cut back to this size at each checkpoint.
+WAL_LIMIT_BYTES = 1024 * 1024
+
+_CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+class Database:
+    """One file with a schema; every piece of work is a transaction.
+
+    A damaged file is set aside with a warning, and an empty one begun. Raises OutputError where the file cannot be
+    opened at first; SinkError where a later call fails, which leaves the content as it was before it.
+    """
+
+    def __init__(self, path: Path, schema: str) -> None:
+        self.path = path
+        self._schema = schema
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._file_id = 0
+        try:
+            self.run(lambda connection: connection.execute("SELECT 1"))
+        except SinkError as exc:
+            raise OutputError(str(exc)) from exc
+
+    def run(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        """``work`` in one transaction, once more on an empty file where the old one turns out to be damaged."""
+        with self._lock:
+            try:
+                return self._transaction(work)
+            except sqlite3.DatabaseError as exc:
+                # the low byte is the primary code
+                if getattr(exc, "sqlite_errorcode", 0) & 0xFF not in _CORRUPT:
+                    raise self._failure(exc) from exc
+                log.warning("The index %s is damaged (%s); it was set aside and a new one begun.", self.path, exc)
+            except OSError as exc:
+                raise self._failure(exc) from exc
+            try:
+                self._set_aside()
+                return self._transaction(work)
+            except (sqlite3.Error, OSError) as exc:
+                raise self._failure(exc) from exc
+
+    def close(self) -> None:
+        """Let go of the file; a later call opens it again."""
+        with self._lock:
+            self._disconnect()
+
+    def _failure(self, exc: Exception) -> SinkError:
+        self._disconnect()
+        return SinkError(f"the index {self.path} cannot be used ({exc}); check the disk's space and the permissions")
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        connection = self._connected()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            answer = work(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            raise
+        return answer
+
+    def _connected(self) -> sqlite3.Connection:
+        """The connection, made anew when another file stands at the path (deleted, or set aside by another process)."""
+        if self._connection is not None and self._file_id == _file_id(self.path):
+            return self._connection
+        self._disconnect()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # made by us and not by SQLite, so that only its owner reads when somebody was seen
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._file_id = _file_id(self.path)
+        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+            connection.executescript(self._schema)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        self._connection = connection
+        return connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            # closing checkpoints the write-ahead log, which a full disk may refuse; the log then stays and counts
+            with suppress(sqlite3.Error):
+                self._connection.close()
+        self._connection = None
+
+    def _set_aside(self) -> None:
+        self._disconnect()
+        if self._file_id != _file_id(self.path):
+            return  # another process did so already
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+        for suffix in ("", "-wal", "-shm"):
+            beside = self.path.with_name(self.path.name + suffix)
+            with suppress(FileNotFoundError):
+                beside.rename(beside.with_name(f"{self.path.name}.corrupt-{stamp}{suffix}"))
+
+
+def _file_id(path: Path) -> int:
+    """The file's identity; 0 where there is none."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0

@@ -50,7 +50,8 @@ class Detected:
 class Detector(Protocol):
     """Finds objects. Both methods are called from several threads at once."""
 
-    identity: ModelIdentity
+    @property
+    def identity(self) -> ModelIdentity: ...
 
     def view(self, width: int, height: int) -> NetworkView: ...
 

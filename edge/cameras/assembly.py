@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from stream.recording.annotated import AnnotatedSink
-
+from edge.cameras.archive import Archive
 from edge.cameras.camera import Camera, CameraParts
 from edge.cameras.settings import CameraSettings
 from edge.config import DetectorSettings, RunSettings
@@ -23,8 +22,9 @@ from stream.attention import Attention
 from stream.home import home
 from stream.machine import usable_cores
 from stream.overlay import Overlay
+from stream.pipeline import Detector
 from stream.pool import InferencePool
-from stream.recording.index import RecordingIndex
+from stream.recording.annotated import AnnotatedSink
 from stream.recording.recorder import SegmentRecorder
 from stream.recording.settings import RecordSettings
 from stream.sinks.base import Sink
@@ -62,13 +62,17 @@ class Assembly:
         *,
         show: bool,
         on_note: Callable[[str], None],
+        extra_sink: Callable[[str], Sink] | None,
+        wrap_detector: Callable[[Detector], Detector],
     ) -> None:
         self.slots = plan_slots(usable_cores(), workers=settings.detector.workers, cameras=len(cameras))
         self._show = show
         self._on_note = on_note
+        self._extra_sink = extra_sink
+        self._wrap_detector = wrap_detector
         self._models: dict[str, LoadedModel] = {}
         self._settings = settings
-        self._indexes: dict[Path, RecordingIndex] = {}
+        self._archives: dict[Path, Archive] = {}
         self.prepare(settings, cameras)
         self.detector = self.detector_for(next(iter(cameras.values()), None))
         self._pool = InferencePool(self.slots.workers)
@@ -127,7 +131,8 @@ class Assembly:
             wants_pictures=lambda: _demand(drawing, events),
             tap=recorder if record.what == "copy" else None,
         )
-        lane = self._pool.lane(self.detector_for(settings), max_staleness_s=settings.max_staleness_s)
+        detector = self._wrap_detector(self.detector_for(settings))
+        lane = self._pool.lane(detector, max_staleness_s=settings.max_staleness_s)
         return CameraParts(
             source=source,
             lane=lane,
@@ -141,7 +146,7 @@ class Assembly:
             events=events,
             recorder=recorder,
             watch_zones=zones.update if settings.zones or settings.lines else None,
-            closing=[lambda: recorder.close(CLOSE_S)],
+            closing=[lambda: recorder.close(CLOSE_S)] if recorder else [],
         )
 
     def tell_state(self, camera: str, status: SourceStatus) -> None:
@@ -152,8 +157,8 @@ class Assembly:
         """End what is shared; takes seconds."""
         self._pool.close(CLOSE_S)
         self._publishers.close(CLOSE_S)
-        for index in self._indexes.values():
-            index.close()
+        for archive in self._archives.values():
+            archive.close(CLOSE_S)
 
     def _tracker_name(self, camera: CameraSettings | None) -> TrackerName:
         return (camera.tracker if camera else None) or self._settings.tracker
@@ -169,33 +174,29 @@ class Assembly:
             sinks.append(self._revived(CropsSink(folder.crops)))
         if recorder is not None:
             sinks.append(AnnotatedSink(recorder, Overlay(zones=True), on_stage=camera.meter.stage))
+        if self._extra_sink is not None:
+            sinks.append(self._extra_sink(camera.name))
         return sinks
 
-    def _recorder(self, camera: Camera, record: RecordSettings) -> SegmentRecorder:
-        """Also of a camera that records nothing by itself: the operator may want it to."""
-        recorder = SegmentRecorder(
-            camera.name, record, self._index(record), started_at=lambda: camera.started_at, on_note=self._on_note
-        )
-        recorder.start()
-        return recorder
-
-    def _index(self, record: RecordSettings) -> RecordingIndex:
-        """One for each folder, so that cameras which share one share its index."""
+    def _recorder(self, camera: Camera, record: RecordSettings) -> SegmentRecorder | None:
+        """Also of a camera that records nothing by itself, where somebody at the window may want it to."""
+        if record.mode == "off" and not self._show:
+            return None
         folder = record.folder or self._folder.path / "recordings"
-        if folder not in self._indexes:
-            self._indexes[folder] = RecordingIndex(folder)
-        return self._indexes[folder]
+        if folder not in self._archives:
+            self._archives[folder] = Archive(folder, record.min_free_gb, self._on_note)
+        return self._archives[folder].recorder(camera.name, record, lambda: camera.started_at)
 
     def outputs(self) -> list[Path]:
         """The folders and files that were made, for the closing words."""
         folder = self._folder
         made = [folder.predictions, folder.csv, folder.labels, folder.crops, folder.path / "events.jsonl"]
-        return [path for path in [*made, folder.path / "snapshots", *self._indexes] if path.exists()]
+        return [path for path in [*made, folder.path / "snapshots", *self._archives] if path.exists()]
 
     def _revived(self, sink: Sink) -> Sink:
         return RevivingSink(sink, on_note=self._on_note)
 
-    def _events(self, settings: CameraSettings, recorder: SegmentRecorder) -> EventsSink | None:
+    def _events(self, settings: CameraSettings, recorder: SegmentRecorder | None) -> EventsSink | None:
         if not settings.events.enabled or self._tracker_name(settings) == "off":
             return None
         return EventsSink(self._folder.path, settings.events, [self._publishers], recorder)

@@ -16,6 +16,8 @@ from edge.report import RunReport, SourceReport
 from edge.run_folder import open_run_folder
 from edge.run_log import RunLog
 from stream.errors import SinkError
+from stream.pipeline import Detector
+from stream.sinks.base import Sink
 from stream.sources.address import parse_address
 from stream.sources.status import SourceState, SourceStatus
 from stream.telemetry.destination import destination
@@ -34,6 +36,8 @@ class CameraStation:
     """Runs the cameras its settings name until it is stopped or all are over.
 
     Making it loads the models and opens the folder, so that what cannot work is said before anything is begun.
+    ``on_state`` and ``on_note`` are told what an operator should know; ``extra_sink`` makes one more sink for each
+    camera and ``wrap_detector`` lays something around each detector, for measurements.
 
     Raises:
         UsageError, SourceError, ModelError, OutputError: one of the settings names something that cannot be used.
@@ -44,6 +48,8 @@ class CameraStation:
         settings: RunSettings,
         *,
         show: bool = False,
+        extra_sink: Callable[[str], Sink] | None = None,
+        wrap_detector: Callable[[Detector], Detector] = lambda detector: detector,
         on_state: StateListener = lambda _name, _status: None,
         on_note: Callable[[str], None] = lambda _note: None,
     ) -> None:
@@ -53,7 +59,9 @@ class CameraStation:
         listed = cameras_of(settings)
         if settings.mlflow.enabled:
             destination(settings.mlflow, settings.output.project)  # a wrong URI is said before the folder is made
-        self._assembly = Assembly(settings, listed, show=show, on_note=on_note)
+        self._assembly = Assembly(
+            settings, listed, show=show, on_note=on_note, extra_sink=extra_sink, wrap_detector=wrap_detector
+        )
         self.folder = open_run_folder(settings)
         self._assembly.open(self.folder)
         self._log = RunLog(settings, self.folder, self._assembly.detector)

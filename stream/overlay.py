@@ -1,4 +1,4 @@
-"""Boxes and labels drawn on pictures, in the look of supervision's annotators."""
+"""Boxes, labels, trails and zones drawn on pictures, in the look of supervision's annotators."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.frame import FrameResult, Pixels, Refinement
+from stream.trails import Trails
+from stream.zone_drawing import paint_zone_tags, paint_zones
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -23,24 +25,57 @@ _LIGHT_LUMA = 150
 
 
 class Overlay:
-    """Draws a result on a copy of its picture; sizes follow the picture's height. For one thread.
+    """Draws a result on its picture; sizes follow the picture's height. For one source, on one thread.
 
+    ``trails``, ``zones`` and ``labels`` (all words) say what is drawn beside the boxes, and may be changed between
+    pictures.
     supervision is imported at the first picture that has boxes: it costs most of a second.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, trails: bool = False, zones: bool = False, labels: bool = True) -> None:
+        self.trails = trails
+        self.zones = zones
+        self.labels = labels
         self._brush: _Brush | None = None
+        self._trails = Trails()
 
     def draw(self, picture: Pixels, result: FrameResult) -> Pixels:
         """A copy of the BGR picture with the result's boxes; those that are not finite or lie outside are left out."""
         canvas = picture.copy()
-        height, width = picture.shape[:2]
-        visible = _visible(np.asarray(result.detections.xyxy, np.float32), width, height)
-        if visible.any():
-            if self._brush is None or self._brush.height_px != height:
-                self._brush = _Brush.for_height(height)
-            self._brush.paint(canvas, result, visible)
+        self.paint(canvas, result)
         return canvas
+
+    def paint(self, canvas: Pixels, result: FrameResult, scale: float = 1.0) -> None:
+        """Draw into ``canvas`` itself, which shows the result's picture at ``scale``."""
+        zones = result.zones if self.zones else ()
+        if zones:
+            paint_zones(canvas, zones, scale)
+        self._paint_objects(canvas, result, scale)
+        if zones and self.labels:
+            paint_zone_tags(canvas, zones, scale)
+
+    def _paint_objects(self, canvas: Pixels, result: FrameResult, scale: float) -> None:
+        """Trails, and the boxes over them."""
+        height, width = canvas.shape[:2]
+        xyxy = np.asarray(result.detections.xyxy, np.float32) * np.float32(scale)
+        visible = _visible(xyxy, width, height)
+        if self.trails:
+            self._follow(result, visible)
+        if not visible.any() and not len(self._trails):
+            return
+        if self._brush is None or self._brush.height_px != height:
+            self._brush = _Brush.for_height(height)
+        if self.trails:
+            self._trails.paint(canvas, self._brush.colour_of, scale=scale, line_px=self._brush.line_px)
+        if visible.any():
+            self._brush.paint(canvas, result, visible, xyxy, labels=self.labels)
+
+    def _follow(self, result: FrameResult, visible: NDArray[np.bool_]) -> None:
+        """Lengthen the trails by what is tracked in this result, and shorten them by the time that has passed."""
+        boxes = result.detections
+        xyxy = np.asarray(boxes.xyxy, np.float32)[visible]
+        tracks = np.full(len(xyxy), -1) if boxes.tracker_id is None else boxes.tracker_id[visible]
+        self._trails.update(result.frame, xyxy, _class_ids(boxes, visible), tracks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +83,8 @@ class _Brush:
     """supervision's annotators, set for one picture height; a label is about ``label_height_px`` high."""
 
     height_px: int
+    line_px: int
+    colours: sv.ColorPalette
     box: sv.BoxAnnotator
     carried_box: sv.BoxAnnotator
     label: sv.LabelAnnotator
@@ -67,6 +104,8 @@ class _Brush:
         colours = sv.ColorPalette.DEFAULT
         return cls(
             height_px=height_px,
+            line_px=line_px,
+            colours=colours,
             box=sv.BoxAnnotator(colours, thickness=line_px),
             carried_box=sv.BoxAnnotator(colours, thickness=max(1, line_px // 2)),
             label=sv.LabelAnnotator(
@@ -80,19 +119,31 @@ class _Brush:
             character_width_px=text_width / len(sample),
         )
 
-    def paint(self, canvas: Pixels, result: FrameResult, visible: NDArray[np.bool_]) -> None:
-        """Draw the visible boxes into ``canvas``."""
+    def colour_of(self, class_id: int) -> tuple[int, int, int]:
+        """The BGR colour of a class's boxes."""
+        return self.colours.by_idx(class_id).as_bgr()
+
+    def paint(
+        self,
+        canvas: Pixels,
+        result: FrameResult,
+        visible: NDArray[np.bool_],
+        xyxy: NDArray[np.float32],
+        *,
+        labels: bool,
+    ) -> None:
+        """Draw the visible ones of the boxes ``xyxy``, in pixels of ``canvas``, into it."""
         import supervision as sv
 
         height, width = canvas.shape[:2]
-        detections = result.detections
-        xyxy = detections.xyxy[visible].astype(np.float32).clip(0, (width - 1, height - 1, width - 1, height - 1))
-        class_id = np.zeros(len(xyxy), int) if detections.class_id is None else detections.class_id[visible]
-        texts = label_texts(result, visible)
+        xyxy = xyxy[visible].clip(0, (width - 1, height - 1, width - 1, height - 1))
+        class_id = _class_ids(result.detections, visible)
         annotator = self.carried_box if result.carried else self.box
         annotator.annotate(canvas, sv.Detections(xyxy=xyxy, class_id=class_id))
-        anchored = sv.Detections(xyxy=self._label_anchors(xyxy, texts, width), class_id=class_id)
-        self.label.annotate(canvas, anchored, labels=texts)
+        if labels:
+            texts = label_texts(result, visible)
+            anchored = sv.Detections(xyxy=self._label_anchors(xyxy, texts, width), class_id=class_id)
+            self.label.annotate(canvas, anchored, labels=texts)
 
     def _label_anchors(self, xyxy: NDArray[np.float32], texts: list[str], width: int) -> NDArray[np.float32]:
         """Boxes whose labels, put on their top-left corner, stay within the picture."""
@@ -119,6 +170,10 @@ def label_texts(result: FrameResult, visible: NDArray[np.bool_] | None = None) -
         name = "object" if names is None else str(names[index])
         texts.append(_text(name, track_id, confidence, result.refined.get(track_id)))
     return texts
+
+
+def _class_ids(boxes: sv.Detections, visible: NDArray[np.bool_]) -> NDArray[Any]:
+    return np.zeros(int(visible.sum()), int) if boxes.class_id is None else boxes.class_id[visible]
 
 
 def _text(name: str, track_id: int, confidence: float | None, refined: Refinement | None) -> str:

@@ -33,8 +33,15 @@ _LONGEST_STEP = _TICKS_A_SECOND
 _WINDOW_S = 5.0
 """The least delay is that of the current and the last window of this length."""
 
+_READY_S = 0.01
+"""A packet that takes less than this to read lay ready."""
+
 FAR_S = 2.0
 """Who is so far behind decodes keyframes alone until he has caught up."""
+
+LATE_AT_MOST_S = 3.0
+"""So does who is late for longer than this: either there is no other way to catch up, or the way from the camera has
+become longer, which shows when there is time to wait for its packets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,38 +56,41 @@ class Stamp:
 class LiveClock:
     """Maps a source's packet times onto the timeline. It reads no clock: ``now_s`` is monotonic, of the arrival.
 
-    ``paced`` is for sources that can be read faster than they play (files, HLS): their packets may be early, and are
-    then held back by the caller until :meth:`due_s`.
-
     A source's times are kept as they are as long as they make sense. Where they are missing, stand still, jump or
     go backwards, the time of arrival takes their place; where the two clocks drift apart, the timeline follows ours.
     """
 
-    def __init__(self, *, paced: bool) -> None:
+    def __init__(self) -> None:
         self.missing = 0
         self.not_forward = 0
         self.start_s: float | None = None
-        self._paced = paced
+        self._paced = False
         self._time_base = TIME_BASE
         self._shift: int | None = None
         self._last: int | None = None
+        self._last_shown = -1
         self._step = _USUAL_STEP
         self._strayed = False
         self._delays = _LeastDelay()
 
-    def begin(self, time_base: Fraction, frame_rate: Fraction) -> None:
-        """The next packet is the first of a new connection, or of another turn of a file."""
+    def begin(self, time_base: Fraction, frame_rate: Fraction, *, paced: bool) -> None:
+        """The next packet is the first of a new connection, or of another turn of a file.
+
+        ``paced`` sources can be read faster than they play (files, HLS): their packets may be early, and are then
+        held back by the caller until :meth:`due_s`.
+        """
+        self._paced = paced
         self._time_base = time_base
         self._step = min(_LONGEST_STEP, round(_TICKS_A_SECOND / frame_rate)) if frame_rate > 0 else _USUAL_STEP
         self._anew()
 
-    def stamp(self, pts: int | None, dts: int | None, now_s: float, *, waited: bool) -> Stamp:
-        """The packet's place. ``waited`` says that the reader had to wait for it: nothing else lay ready."""
+    def stamp(self, pts: int | None, dts: int | None, now_s: float, waited_s: float) -> Stamp:
+        """The packet's place. ``waited_s`` is how long the reader had to wait for it."""
         if self.start_s is None:
             self.start_s = now_s
         elapsed = round((now_s - self.start_s) * _TICKS_A_SECOND)
         raw_pts, raw_dts = self._ticks(pts), self._ticks(dts)
-        at = self._place(raw_pts if raw_dts is None else raw_dts, elapsed, waited=waited)
+        at = self._place(raw_pts if raw_dts is None else raw_dts, elapsed, waited=self._waited(waited_s))
         least = 0 if self._last is None else self._last + 1
         # Who states no decoding time has not seen yet how pictures are reordered: it lies before all that follow.
         placed_dts = max(least, at) if raw_dts is not None or raw_pts is None else least
@@ -89,13 +99,25 @@ class LiveClock:
         self._last = placed_dts
         return Stamp(max(placed_pts, placed_dts), placed_dts, at)
 
+    def shown(self, pts: int | None) -> int:
+        """The time of a decoded picture, made later than that of the picture before it."""
+        if pts is None or pts <= self._last_shown:
+            self.not_forward += 1
+            pts = self._last_shown + 1
+        self._last_shown = pts
+        return pts
+
     def due_s(self, stamp: Stamp) -> float:
         """When our clock reaches the packet's place."""
         return (self.start_s or 0.0) + stamp.at / _TICKS_A_SECOND
 
-    def lag_s(self, stamp: Stamp, now_s: float, *, waited: bool) -> float:
+    def lag_s(self, stamp: Stamp, now_s: float, waited_s: float) -> float:
         """How much later than it could be the packet is in our hands at ``now_s``."""
-        return self._delays.lag_s(now_s - self.due_s(stamp), now_s, waited=waited)
+        return self._delays.lag_s(now_s - self.due_s(stamp), now_s, waited=self._waited(waited_s))
+
+    def _waited(self, waited_s: float) -> bool:
+        """Whether the packet did not lie ready: other threads alone can make reading take some milliseconds."""
+        return waited_s > min(_READY_S, self._step / _TICKS_A_SECOND / 4)
 
     def _place(self, raw: int | None, elapsed: int, *, waited: bool) -> int:
         if raw is None:
@@ -199,8 +221,8 @@ class _LeastDelay:
         self._before_s = None if self._before_s is None else self._before_s + by_s
 
 
-class Freshness(IntEnum):
-    """How a reader stands to the camera."""
+class Standing(IntEnum):
+    """How a reader stands to its camera."""
 
     FRESH = 0
     LATE = 1
@@ -208,11 +230,23 @@ class Freshness(IntEnum):
     FAR = 2
     """Even decoding them all would take too long."""
 
-    def after(self, lag_s: float, max_staleness_s: float) -> Freshness:
-        """The standing after a packet that lags ``lag_s``. Who was late has to catch up well before he counts as
-        fresh: on the limit every picture would be as old as just allowed."""
-        if lag_s > max(FAR_S, max_staleness_s):
-            return Freshness.FAR
-        if lag_s > max_staleness_s:
-            return max(self, Freshness.LATE)
-        return self if lag_s > max_staleness_s / 2 else Freshness.FRESH
+
+class Freshness:
+    """Judges from each packet's lag how its reader stands."""
+
+    def __init__(self, max_staleness_s: float) -> None:
+        self.standing = Standing.FRESH
+        self._limit_s = max_staleness_s
+        self._fresh_s = float("-inf")
+
+    def judge(self, lag_s: float, now_s: float) -> Standing:
+        """Who was late has to catch up well before he counts as fresh: on the limit every picture would be as old
+        as just allowed."""
+        if lag_s <= self._limit_s / 2 or (lag_s <= self._limit_s and self.standing is Standing.FRESH):
+            self._fresh_s = now_s
+            self.standing = Standing.FRESH
+        elif lag_s > max(FAR_S, self._limit_s) or now_s - self._fresh_s > LATE_AT_MOST_S:
+            self.standing = Standing.FAR
+        else:
+            self.standing = max(self.standing, Standing.LATE)
+        return self.standing

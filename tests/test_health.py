@@ -20,8 +20,15 @@ def test_it_begins_by_connecting() -> None:
 def test_the_first_picture_makes_it_live_and_counts_the_connection() -> None:
     health = live_at(7.0)
     assert health.status(7.5) == SourceStatus(SourceState.LIVE, 7.0, connects=1)
+    health.failed(Failure.UNREACHABLE, "gone", 8.0)
     health.live(9.0)
     assert health.status(9.0).connects == 2
+
+
+def test_a_file_that_begins_again_has_been_live_all_the_time() -> None:
+    health = live_at(7.0)
+    health.live(9.0)
+    assert health.status(9.0) == SourceStatus(SourceState.LIVE, 7.0, connects=1)
 
 
 def test_silence_is_a_stall_from_its_limit_on_and_the_next_packet_ends_it() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.live_clock import TIME_BASE, Freshness, LiveClock, Stamp
+from stream.live_clock import TIME_BASE, Freshness, LiveClock, Stamp, Standing
 
 RATE = Fraction(25)
 STEP = 3600
@@ -26,7 +26,7 @@ class Arrival:
     pts: int | None
     dts: int | None
     now_s: float
-    waited: bool = True
+    waited_s: float = 0.03
 
 
 def steady(count: int, first: int = 0, at_s: float = START_S) -> list[Arrival]:
@@ -35,16 +35,16 @@ def steady(count: int, first: int = 0, at_s: float = START_S) -> list[Arrival]:
 
 
 def clock(*, paced: bool = False, time_base: Fraction = TIME_BASE) -> LiveClock:
-    made = LiveClock(paced=paced)
-    made.begin(time_base, RATE)
+    made = LiveClock()
+    made.begin(time_base, RATE, paced=paced)
     return made
 
 
 def run(made: LiveClock, arrivals: Iterable[Arrival]) -> list[Stamp]:
     stamps = []
     for arrival in arrivals:
-        stamp = made.stamp(arrival.pts, arrival.dts, arrival.now_s, waited=arrival.waited)
-        made.lag_s(stamp, arrival.now_s, waited=arrival.waited)
+        stamp = made.stamp(arrival.pts, arrival.dts, arrival.now_s, arrival.waited_s)
+        made.lag_s(stamp, arrival.now_s, arrival.waited_s)
         stamps.append(stamp)
     return stamps
 
@@ -134,7 +134,7 @@ def test_a_real_pause_stays_in_the_timeline() -> None:
 def test_a_burst_after_a_stall_keeps_the_times_at_which_it_was_filmed() -> None:
     arrivals = steady(250)
     for arrival in arrivals[100:175]:
-        arrival.now_s, arrival.waited = arrivals[175].now_s, False
+        arrival.now_s, arrival.waited_s = arrivals[175].now_s, 0.0
     assert [stamp.pts for stamp in run(clock(), arrivals)] == [i * STEP for i in range(250)]
 
 
@@ -145,8 +145,8 @@ def test_an_hour_of_drift_leaves_the_timeline_within_a_second_of_our_clock(drift
     for i in range(3600 * 10):
         now_s = START_S + i * 0.1 + jitter.uniform(0, 0.08)
         ticks = round(i * 9000 * (1 + drift))
-        stamp = made.stamp(ticks, ticks, now_s, waited=True)
-        made.lag_s(stamp, now_s, waited=True)
+        stamp = made.stamp(ticks, ticks, now_s, 0.03)
+        made.lag_s(stamp, now_s, 0.03)
         worst_s = max(worst_s, abs(off_s(stamp, now_s)))
         if i:
             shortest, longest = min(shortest, stamp.dts - last), max(longest, stamp.dts - last)
@@ -159,7 +159,7 @@ def test_an_hour_of_drift_leaves_the_timeline_within_a_second_of_our_clock(drift
 def test_a_reconnection_goes_on_where_our_clock_is() -> None:
     made = clock()
     stamps = run(made, steady(50, first=77_777))
-    made.begin(Fraction(1, 1000), RATE)
+    made.begin(Fraction(1, 1000), RATE, paced=False)
     stamps += run(made, [Arrival(5 + i * 40, 5 + i * 40, START_S + 30 + i / 25) for i in range(50)])
     assert_forward(stamps)
     assert stamps[50].dts == 30 * 90_000
@@ -169,7 +169,7 @@ def test_a_reconnection_goes_on_where_our_clock_is() -> None:
 def test_a_looped_file_goes_on_one_frame_after_its_last() -> None:
     made = clock(paced=True)
     first = run(made, steady(50))
-    made.begin(TIME_BASE, RATE)
+    made.begin(TIME_BASE, RATE, paced=True)
     again = run(made, steady(50, at_s=START_S + 1.99))
     assert [stamp.dts for stamp in first + again] == [i * STEP for i in range(100)]
 
@@ -198,11 +198,17 @@ def test_a_playlist_that_ran_dry_goes_on_now_instead_of_hurrying_after_what_is_l
     assert stamps[10].dts == pytest.approx(5.4 * 90_000)
 
 
+def test_pictures_are_shown_one_after_the_other_and_mended_ones_are_counted() -> None:
+    made = clock()
+    assert [made.shown(pts) for pts in (0, 3600, 3600, None, 7200, 100)] == [0, 3600, 3601, 3602, 7200, 7201]
+    assert made.not_forward == 3
+
+
 def lags(made: LiveClock, arrivals: Iterable[Arrival]) -> list[float]:
     found = []
     for arrival in arrivals:
-        stamp = made.stamp(arrival.pts, arrival.dts, arrival.now_s, waited=arrival.waited)
-        found.append(made.lag_s(stamp, arrival.now_s, waited=arrival.waited))
+        stamp = made.stamp(arrival.pts, arrival.dts, arrival.now_s, arrival.waited_s)
+        found.append(made.lag_s(stamp, arrival.now_s, arrival.waited_s))
     return found
 
 
@@ -210,7 +216,7 @@ def test_a_reader_who_is_behind_sees_by_how_much_until_he_has_caught_up() -> Non
     arrivals = steady(100)
     for i, arrival in enumerate(arrivals[20:60]):
         # Held up for two seconds, then 80 pictures a second.
-        arrival.now_s, arrival.waited = START_S + 0.8 + 2 + i / 80, False
+        arrival.now_s, arrival.waited_s = START_S + 0.8 + 2 + i / 80, 0.0
     found = lags(clock(), arrivals)
     assert found[19] == pytest.approx(0, abs=0.01)
     assert found[20] == pytest.approx(2, abs=0.01)
@@ -221,7 +227,7 @@ def test_a_reader_who_is_behind_sees_by_how_much_until_he_has_caught_up() -> Non
 def test_being_behind_for_minutes_is_never_taken_for_the_way() -> None:
     arrivals = steady(5000)
     for i, arrival in enumerate(arrivals[100:]):
-        arrival.now_s, arrival.waited = arrival.now_s + min(3.0, i * 0.01), False
+        arrival.now_s, arrival.waited_s = arrival.now_s + min(3.0, i * 0.01), 0.0
     assert lags(clock(), arrivals)[-1] == pytest.approx(3, abs=0.1)
 
 
@@ -235,29 +241,36 @@ def test_a_longer_way_is_accepted_after_some_seconds() -> None:
 
 
 def test_what_a_camera_held_ready_at_the_start_is_not_late() -> None:
-    burst = [Arrival(i * STEP, i * STEP, START_S, waited=False) for i in range(20)]
+    burst = [Arrival(i * STEP, i * STEP, START_S, waited_s=0.0) for i in range(20)]
     assert max(lags(clock(), burst + steady(50, 20 * STEP, START_S + 0.04))) < 0.05
 
 
 def test_lateness_begins_at_the_limit_and_ends_well_within_it() -> None:
-    standing, seen = Freshness.FRESH, []
-    for lag_s in (0.1, 0.49, 0.51, 0.4, 0.26, 0.24, 0.4, 1.9, 2.1, 1.0, 0.3, 0.2):
-        standing = standing.after(lag_s, 0.5)
-        seen.append(standing.name[:2])
+    freshness = Freshness(0.5)
+    lags_s = (0.1, 0.49, 0.51, 0.4, 0.26, 0.24, 0.4, 1.9, 2.1, 1.0, 0.3, 0.2)
+    seen = [freshness.judge(lag_s, START_S).name[:2] for lag_s in lags_s]
     assert seen == ["FR", "FR", "LA", "LA", "LA", "FR", "FR", "LA", "FA", "FA", "FA", "FR"]
+
+
+def test_who_cannot_catch_up_by_leaving_out_some_work_leaves_out_more() -> None:
+    freshness = Freshness(0.5)
+    freshness.judge(0.0, START_S)
+    seen = [freshness.judge(0.6, START_S + after_s) for after_s in (0.1, 2.9, 3.1, 9.0)]
+    assert seen == [Standing.LATE, Standing.LATE, Standing.FAR, Standing.FAR]
+    assert freshness.judge(0.1, START_S + 9.1) is Standing.FRESH
 
 
 times = st.none() | st.integers(-(2**40), 2**40)
 
 
-@given(st.lists(st.tuples(times, times, st.floats(0, 30), st.booleans()), max_size=60), st.booleans())
+@given(st.lists(st.tuples(times, times, st.floats(0, 30), st.sampled_from([0.0, 0.03])), max_size=60), st.booleans())
 def test_nothing_a_camera_says_moves_the_timeline_backwards(
-    told: list[tuple[int | None, int | None, float, bool]], paced: bool
+    told: list[tuple[int | None, int | None, float, float]], paced: bool
 ) -> None:
     made, now_s, arrivals = clock(paced=paced), START_S, []
-    for pts, dts, after_s, waited in told:
+    for pts, dts, after_s, waited_s in told:
         now_s += after_s
-        arrivals.append(Arrival(pts, dts, now_s, waited))
+        arrivals.append(Arrival(pts, dts, now_s, waited_s))
     stamps = run(made, arrivals)
     assert_forward(stamps)
     if not paced:

@@ -42,8 +42,10 @@ class SourceHealth:
             self._packet_s = now_s
 
     def live(self, now_s: float) -> None:
-        """The first clean picture of a connection is there."""
+        """The first clean picture of a connection is there; a file that begins again has been live all the time."""
         with self._lock:
+            if self._status.state is SourceState.LIVE:
+                return
             self._interval_s = 0.0
             self._packet_s = now_s
             self._change(SourceState.LIVE, now_s, "")

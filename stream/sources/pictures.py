@@ -15,6 +15,15 @@ PADDING_GREY = 114
 """The grey around a letterboxed picture, as YOLO and its family are trained with."""
 
 
+_LUMA_FIRST = frozenset(
+    {
+        *("gray", "nv12", "nv21", "yuv410p", "yuv411p", "yuv420p", "yuv422p", "yuv440p", "yuv444p"),
+        *("yuvj411p", "yuvj420p", "yuvj422p", "yuvj440p", "yuvj444p", "yuva420p"),
+    }
+)
+"""Formats of eight bits whose first plane is the picture's brightness."""
+
+
 class PictureConverter:
     """Turns decoded frames upright and into the sizes that network and sinks want.
 
@@ -25,6 +34,7 @@ class PictureConverter:
     def __init__(self) -> None:
         self._to_network = VideoReformatter()
         self._to_picture = VideoReformatter()
+        self._to_grey = VideoReformatter()
 
     def network(self, frame: av.VideoFrame, view: NetworkView) -> tuple[Pixels, Letterbox]:
         """The letterboxed uint8 ``(view.height, view.width, 3)`` picture and its geometry."""
@@ -52,6 +62,16 @@ class PictureConverter:
         pixels = _upright(_pixels(converted), frame.rotation)
         # Without a conversion to_ndarray shows the decoder's own memory, which the next frame overwrites.
         return pixels.copy() if converted is frame else np.ascontiguousarray(pixels)
+
+    def luma(self, frame: av.VideoFrame) -> Pixels:
+        """The upright picture's brightness, uint8 ``(height, width)``: the decoder's own memory where it keeps such a
+        plane. Look at it while ``frame`` is at hand, and never write into it."""
+        if frame.format.name not in _LUMA_FIRST:
+            return _upright(_pixels(self._to_grey.reformat(frame, format="gray", threads=1)), frame.rotation)
+        plane = frame.planes[0]
+        memory = np.frombuffer(plane, np.uint8)  # type: ignore[call-overload] # a buffer, which its stub does not say
+        rows = cast("Pixels", memory.reshape(-1, plane.line_size))
+        return _upright(rows[: frame.height, : frame.width], frame.rotation)
 
 
 def upright_size(frame: av.VideoFrame) -> tuple[int, int]:

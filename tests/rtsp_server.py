@@ -1,0 +1,193 @@
+"""A real RTSP camera for tests: GStreamer's server as a child process of the system's Python.
+
+Run as a script (``/usr/bin/python3 rtsp_server.py '{...}'``) it is the server: it prints ``ready`` and obeys lines on
+its standard input (``size WIDTH HEIGHT``); it ends when its input does. Imported, it is :class:`RtspCamera`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PYTHON = "/usr/bin/python3"
+_READY_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSpec:
+    """What the camera sends: a test pattern, or ``file`` (any GStreamer can read) over and over.
+
+    ``b_frames`` and ``sound`` make the stream less simple; ``keyframe_every_s`` is the length of a GOP.
+    """
+
+    path: str = "live"
+    width: int = 320
+    height: int = 240
+    rate: int = 25
+    keyframe_every_s: float = 1.0
+    file: str | None = None
+    user: str | None = None
+    password: str | None = None
+    digest: bool = True
+    b_frames: int = 0
+    sound: bool = False
+    picture: bool = True
+
+
+def available() -> bool:
+    """Whether the server's parts are installed."""
+    check = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
+    try:
+        done = subprocess.run([PYTHON, "-c", check], capture_output=True, timeout=20, check=False)
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RtspCamera:
+    """A camera on loopback that can be switched off and on again, on the same port."""
+
+    def __init__(self, spec: CameraSpec | None = None, *, port: int | None = None) -> None:
+        self.spec = spec or CameraSpec()
+        self.port = port or free_port()
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        """The address without credentials."""
+        return f"rtsp://127.0.0.1:{self.port}/{self.spec.path}"
+
+    def __enter__(self) -> RtspCamera:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the server and wait until it listens."""
+        orders = json.dumps(dataclasses.asdict(self.spec) | {"port": self.port})
+        self._process = subprocess.Popen(
+            [PYTHON, str(Path(__file__).absolute()), orders],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        if self._process.stdout.readline().strip() != "ready":
+            self.stop()
+            raise RuntimeError("the RTSP server did not start")
+
+    def stop(self) -> None:
+        """Kill the server, as a power cut would."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait(_READY_S)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._process = None
+
+    def resize(self, width: int, height: int) -> None:
+        """Change the picture's size within the running stream."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"size {width} {height}\n")
+        self._process.stdin.flush()
+
+
+def _launch_line(spec: CameraSpec) -> str:
+    """The pipeline of one client, as gst-launch writes it."""
+    gop = max(1, round(spec.rate * spec.keyframe_every_s))
+    parts = []
+    if spec.picture:
+        size = f"video/x-raw,width={spec.width},height={spec.height},framerate={spec.rate}/1"
+        pictures = "videotestsrc is-live=true pattern=ball"
+        if spec.file:
+            # The whole clip is read before each turn; identity gives it a live source's pace and running times.
+            pictures = f'multifilesrc location="{spec.file}" loop=true ! decodebin ! identity sync=true single-segment=true'
+        tune = "speed-preset=veryfast" if spec.b_frames else "speed-preset=ultrafast tune=zerolatency"
+        parts.append(
+            f"{pictures} ! videoconvert ! videoscale ! videorate ! capsfilter name=size caps={size} "
+            f"! x264enc {tune} bframes={spec.b_frames} key-int-max={gop} "
+            f"! video/x-h264,profile={'main' if spec.b_frames else 'baseline'} "
+            "! rtph264pay name=pay0 pt=96"
+        )
+    if spec.sound:
+        number = 1 if spec.picture else 0
+        parts.append(f"audiotestsrc is-live=true ! audioconvert ! alawenc ! rtppcmapay name=pay{number} pt=8")
+    return f"( {' '.join(parts)} )"
+
+
+def _serve(orders: dict[str, Any]) -> None:
+    import gi
+
+    gi.require_version("Gst", "1.0")
+    gi.require_version("GstRtspServer", "1.0")
+    gi.require_version("GstRtsp", "1.0")
+    from gi.repository import GLib, Gst, GstRtsp, GstRtspServer
+
+    Gst.init(None)
+    port = orders.pop("port")
+    spec = CameraSpec(**orders)
+    server = GstRtspServer.RTSPServer()
+    server.set_address("127.0.0.1")
+    server.set_service(str(port))
+    factory = GstRtspServer.RTSPMediaFactory()
+    factory.set_launch(_launch_line(spec))
+    factory.set_shared(True)
+    server.get_mount_points().add_factory(f"/{spec.path}", factory)
+    if spec.user:
+        _ask_for_password(GstRtspServer, GstRtsp.RTSPAuthMethod, server, factory, spec)
+    filters: list[Any] = []
+    factory.connect("media-configure", lambda _factory, media: filters.append(media.get_element()))
+    if not server.attach(None):
+        raise SystemExit("the port is taken")
+    loop = GLib.MainLoop()
+
+    def obey(channel: Any, _condition: Any) -> bool:
+        line = channel.readline()
+        if not line:
+            loop.quit()
+            return False
+        _, width, height = line.split()
+        caps = Gst.Caps.from_string(f"video/x-raw,width={width},height={height},framerate={spec.rate}/1")
+        for element in filters:
+            element.get_by_name("size").set_property("caps", caps)
+        return True
+
+    GLib.io_add_watch(sys.stdin, GLib.IO_IN | GLib.IO_HUP, obey)
+    print("ready", flush=True)  # noqa: T201 # the parent waits for it
+    loop.run()
+
+
+def _ask_for_password(rtsp: Any, methods: Any, server: Any, factory: Any, spec: CameraSpec) -> None:
+    auth = rtsp.RTSPAuth()
+    auth.set_supported_methods(methods.DIGEST if spec.digest else methods.BASIC)
+    token = rtsp.RTSPToken()
+    token.set_string("media.factory.role", "viewer")
+    auth.add_basic(rtsp.RTSPAuth.make_basic(spec.user, spec.password), token)
+    auth.add_digest(spec.user, spec.password, token)
+    server.set_auth(auth)
+    permissions = rtsp.RTSPPermissions()
+    permissions.add_permission_for_role("viewer", "media.factory.access", True)
+    permissions.add_permission_for_role("viewer", "media.factory.construct", True)
+    factory.set_permissions(permissions)
+
+
+if __name__ == "__main__":
+    _serve(json.loads(sys.argv[1]))

@@ -183,4 +183,6 @@ def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
     try:
         return ssl.create_default_context(cafile=settings.ca_file)
     except OSError as exc:
-        raise UsageError(f"cannot use the certificates {settings.ca_file}: {exc.strerror or exc}") from exc
+        raise UsageError(
+            f"cannot use the certificates {settings.ca_file}: {(exc.strerror or str(exc)).lower()}"
+        ) from exc

@@ -71,7 +71,9 @@ class WebhookPublisher:
         try:
             self._target = Target.of(url, settings.ca_file)
         except OSError as exc:
-            raise UsageError(f"cannot use the certificates {settings.ca_file}: {exc.strerror or exc}") from exc
+            raise UsageError(
+                f"cannot use the certificates {settings.ca_file}: {(exc.strerror or str(exc)).lower()}"
+            ) from exc
         self._settings = settings
         self._spool = spool
         self._topic = hashlib.sha256(url.encode()).hexdigest()[:16]

@@ -58,10 +58,7 @@ class Segment:
         self._container = _container(file, first.track)
         self._container.metadata["title"] = camera
         self._container.metadata["date"] = datetime.fromtimestamp(started_at, UTC).isoformat()
-        self._stream = self._container.add_mux_stream(
-            first.track.codec, rate=first.track.frame_rate or None, width=first.track.width, height=first.track.height
-        )
-        self._stream.time_base = first.track.time_base
+        self._stream = _video_stream(self._container, first.track)
 
     @property
     def size_bytes(self) -> int:
@@ -114,6 +111,17 @@ def _container(file: GuardedFile, track: VideoTrack) -> OutputContainer:
     timescale = str(track_timescale(track.time_base))
     scales = {"video_track_timescale": timescale, "movie_timescale": timescale}
     return av.open(file, "w", format="mp4", options=FRAGMENTED | scales)
+
+
+def _video_stream(container: OutputContainer, track: VideoTrack) -> av.stream.Stream:
+    try:
+        stream = container.add_mux_stream(
+            track.codec, rate=track.frame_rate or None, width=track.width, height=track.height
+        )
+    except ValueError as error:
+        raise SinkError(f"its {track.codec} video cannot be copied into a file") from error
+    stream.time_base = track.time_base
+    return stream
 
 
 def _frame_ticks(track: VideoTrack) -> int:

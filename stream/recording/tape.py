@@ -228,6 +228,8 @@ class Tape:
         return (at_s + file.offset_s) // self._segment_s != (start_s + file.offset_s) // self._segment_s
 
     def _open_file(self, packet: EncodedPacket) -> None:
+        if trouble := self._library.claim():
+            raise SinkError(trouble)
         suffix = suffix_of(packet.track.codec)
         if suffix is None:
             raise SinkError(f"its {packet.track.codec} pictures cannot be copied into a file; record them annotated")

@@ -136,11 +136,12 @@ class MqttPublisher:
             self._serve(connection)
             connection.close()
             self._published, self._connection = self._published + connection.confirmed, None
+            if self._closing.is_set():
+                return
             self._outbox.put_back(connection.unconfirmed)
+            self._complain(connection.trouble)
             failures = 1 if connection.is_welcome else failures + 1
-            if not self._closing.is_set():
-                self._complain(connection.trouble)
-                self._closing.wait(backoff_s(failures, LONGEST_PAUSE_S, self._luck()))
+            self._closing.wait(backoff_s(failures, LONGEST_PAUSE_S, self._luck()))
 
     def _serve(self, connection: Connection) -> None:
         """Until the connection is in trouble, or all is told when closing."""

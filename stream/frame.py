@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.geometry import Letterbox
+from stream.geometry import Letterbox, Placement
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -53,11 +53,12 @@ class SourceInfo:
 
 @dataclass(frozen=True, slots=True)
 class NetworkView:
-    """The size and colour order in which a detector wants its pixels."""
+    """The size and colour order in which a detector wants its pixels, and where on the canvas the picture lies."""
 
     width: int
     height: int
     rgb: bool
+    placement: Placement = "centre"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+Placement = Literal["centre", "top_left", "stretch"]
+"""Where a picture lies on its canvas: undistorted in the middle or at the top left, or stretched to fill all of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """A picture scaled without distortion and centred on a larger canvas.
+    """A picture scaled and laid on a canvas, without distortion unless it is stretched.
 
     Attributes are pixels. The picture covers ``[left, left + inner_width) x [top, top + inner_height)`` of
     the canvas; the rest is padding.
@@ -26,14 +30,19 @@ class Letterbox:
     inner_height: int
 
     @classmethod
-    def fit(cls, source_width: int, source_height: int, width: int, height: int) -> Letterbox:
+    def fit(
+        cls, source_width: int, source_height: int, width: int, height: int, placement: Placement = "centre"
+    ) -> Letterbox:
         """Lay a ``source_width x source_height`` picture into a ``width x height`` canvas."""
         if min(source_width, source_height, width, height) < 1:
             raise ValueError(f"sizes must be positive, got {source_width}x{source_height} into {width}x{height}")
+        if placement == "stretch":
+            return cls(source_width, source_height, width, height, 0, 0, width, height)
         scale = min(width / source_width, height / source_height)
         inner_width = min(width, max(1, round(source_width * scale)))
         inner_height = min(height, max(1, round(source_height * scale)))
-        left, top = (width - inner_width) // 2, (height - inner_height) // 2
+        spare = (width - inner_width, height - inner_height)
+        left, top = (spare[0] // 2, spare[1] // 2) if placement == "centre" else (0, 0)
         return cls(source_width, source_height, width, height, left, top, inner_width, inner_height)
 
     def to_source(self, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -39,7 +39,7 @@ class PictureConverter:
     def network(self, frame: av.VideoFrame, view: NetworkView) -> tuple[Pixels, Letterbox]:
         """The letterboxed uint8 ``(view.height, view.width, 3)`` picture and its geometry."""
         width, height = upright_size(frame)
-        box = Letterbox.fit(width, height, view.width, view.height)
+        box = Letterbox.fit(width, height, view.width, view.height, view.placement)
         turned = frame.rotation % 180 != 0
         scaled = self._to_network.reformat(
             frame,

@@ -23,7 +23,8 @@ _READY_S = 10
 class CameraSpec:
     """What the camera sends: a test pattern, or ``file`` (any GStreamer can read) over and over.
 
-    ``b_frames`` and ``sound`` make the stream less simple; ``keyframe_every_s`` is the length of a GOP.
+    ``codec`` is h264, h265 or jpeg. ``b_frames`` and ``sound`` make the stream less simple; ``keyframe_every_s`` is
+    the length of a GOP.
     """
 
     path: str = "live"
@@ -35,6 +36,7 @@ class CameraSpec:
     user: str | None = None
     password: str | None = None
     digest: bool = True
+    codec: str = "h264"
     b_frames: int = 0
     sound: bool = False
     picture: bool = True
@@ -112,25 +114,36 @@ class RtspCamera:
 
 def _launch_line(spec: CameraSpec) -> str:
     """The pipeline of one client, as gst-launch writes it."""
-    gop = max(1, round(spec.rate * spec.keyframe_every_s))
     parts = []
     if spec.picture:
-        size = f"video/x-raw,width={spec.width},height={spec.height},framerate={spec.rate}/1"
+        size = f"video/x-raw,format=I420,width={spec.width},height={spec.height},framerate={spec.rate}/1"
         pictures = "videotestsrc is-live=true pattern=ball"
         if spec.file:
             # The whole clip is read before each turn; identity gives it a live source's pace and running times.
-            pictures = f'multifilesrc location="{spec.file}" loop=true ! decodebin ! identity sync=true single-segment=true'
-        tune = "speed-preset=veryfast" if spec.b_frames else "speed-preset=ultrafast tune=zerolatency"
+            pictures = (
+                f'multifilesrc location="{spec.file}" loop=true ! decodebin ! identity sync=true single-segment=true'
+            )
         parts.append(
             f"{pictures} ! videoconvert ! videoscale ! videorate ! capsfilter name=size caps={size} "
-            f"! x264enc {tune} bframes={spec.b_frames} key-int-max={gop} "
-            f"! video/x-h264,profile={'main' if spec.b_frames else 'baseline'} "
-            "! rtph264pay name=pay0 pt=96"
+            f"! {_encoder(spec)} name=pay0"
         )
     if spec.sound:
         number = 1 if spec.picture else 0
         parts.append(f"audiotestsrc is-live=true ! audioconvert ! alawenc ! rtppcmapay name=pay{number} pt=8")
     return f"( {' '.join(parts)} )"
+
+
+def _encoder(spec: CameraSpec) -> str:
+    if spec.codec == "jpeg":
+        return "jpegenc ! rtpjpegpay pt=26"
+    gop = max(1, round(spec.rate * spec.keyframe_every_s))
+    if spec.codec == "h265":
+        return f"x265enc tune=zerolatency speed-preset=ultrafast key-int-max={gop} ! rtph265pay pt=96"
+    tune = "speed-preset=veryfast" if spec.b_frames else "speed-preset=ultrafast tune=zerolatency"
+    profile = "main" if spec.b_frames else "baseline"
+    return (
+        f"x264enc {tune} bframes={spec.b_frames} key-int-max={gop} ! video/x-h264,profile={profile} ! rtph264pay pt=96"
+    )
 
 
 def _serve(orders: dict[str, Any]) -> None:
@@ -165,7 +178,7 @@ def _serve(orders: dict[str, Any]) -> None:
             loop.quit()
             return False
         _, width, height = line.split()
-        caps = Gst.Caps.from_string(f"video/x-raw,width={width},height={height},framerate={spec.rate}/1")
+        caps = Gst.Caps.from_string(f"video/x-raw,format=I420,width={width},height={height},framerate={spec.rate}/1")
         for element in filters:
             element.get_by_name("size").set_property("caps", caps)
         return True

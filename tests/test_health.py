@@ -27,7 +27,7 @@ def test_the_first_picture_makes_it_live_and_counts_the_connection() -> None:
 
 def test_a_file_that_begins_again_has_been_live_all_the_time() -> None:
     health = live_at(7.0)
-    health.live(9.0)
+    assert not health.live(9.0)
     assert health.status(9.0) == SourceStatus(SourceState.LIVE, 7.0, connects=1)
 
 

@@ -322,7 +322,7 @@ def _http_refusal(exc: Exception, address: Address) -> DisconnectedError:
         return DisconnectedError(
             Failure.UNREACHABLE, "it cannot serve the stream now; is it starting, or serving too many?"
         )
-    return DisconnectedError(Failure.REFUSED, f"it refuses the request: {_plain(exc)}")
+    return DisconnectedError(Failure.REFUSED, "it refuses to send; is there a picture under this path?")
 
 
 def _no_webcam(exc: Exception) -> DisconnectedError:

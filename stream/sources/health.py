@@ -41,15 +41,16 @@ class SourceHealth:
                 self._interval_s += _SMOOTHING * (now_s - self._packet_s - self._interval_s)
             self._packet_s = now_s
 
-    def live(self, now_s: float) -> None:
-        """The first clean picture of a connection is there; a file that begins again has been live all the time."""
+    def live(self, now_s: float) -> bool:
+        """The first clean picture of a connection is there. False for a file that begins again: it was live before."""
         with self._lock:
             if self._status.state is SourceState.LIVE:
-                return
+                return False
             self._interval_s = 0.0
             self._packet_s = now_s
             self._change(SourceState.LIVE, now_s, "")
             self._status = replace(self._status, connects=self._status.connects + 1)
+            return True
 
     def failed(self, kind: Failure, reason: str, now_s: float, retry_at_s: float | None = None) -> None:
         """The connection is gone or did not come about; ``reason`` holds no credentials."""

@@ -178,7 +178,7 @@ class LiveSource:
         if not seen:
             raise DisconnectedError(Failure.REFUSED, "it holds no picture that can be decoded")
         if not connection.finite:
-            raise DisconnectedError(Failure.UNREACHABLE, "the camera ended the connection")
+            raise DisconnectedError(Failure.UNREACHABLE, "it ended the connection")
 
     def _play(self, connection: Connection) -> Playback:
         return Playback(
@@ -192,9 +192,9 @@ class LiveSource:
         )
 
     def _connected(self) -> None:
-        self._health.live(time.monotonic())
-        log.info("%s is live", self.name)
-        self._complaint = ""
+        if self._health.live(time.monotonic()):
+            log.info("%s is live", self.name)
+            self._complaint = ""
 
     def _wait_after(self, failure: DisconnectedError, started_s: float) -> None:
         """Wait until it is worth trying again, or give up a source that never was there."""

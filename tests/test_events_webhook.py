@@ -427,3 +427,16 @@ def test_all_who_are_told(tmp_path: Path, server: HookServer) -> None:
     with pytest.raises(UsageError, match=r"^two webhooks have the same url, that of 127\.0\.0\.1; leave one out$"):
         Publishers([hooks[0], hooks[0]], None, tmp_path)
     assert oct((tmp_path / "events" / "webhooks.db").stat().st_mode)[-3:] == "600"
+
+
+def test_the_example_in_the_documentation_checks_signatures() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "events.md").read_text(encoding="utf-8")
+    known: dict[str, Any] = {}
+    exec(text.split("```python\n")[1].split("```")[0], known)  # noqa: S102 - our own documentation
+    body, now = change_json(change()).encode(), str(int(time.time()))
+    headers = {"X-VideoDisco-Timestamp": now, "X-VideoDisco-Signature": webhook.signature(SECRET, now, body)}
+    assert known["is_genuine"](SECRET, headers, body)
+    assert not known["is_genuine"](SECRET, headers, body + b" ")
+    assert not known["is_genuine"]("other", headers, body)
+    assert not known["is_genuine"](SECRET, headers | {"X-VideoDisco-Timestamp": str(int(now) - 1)}, body)
+    assert not known["is_genuine"](SECRET, headers | {"X-VideoDisco-Timestamp": "1000"}, body)

@@ -57,7 +57,8 @@ class Publishers:
             self._mqtt.camera_state(camera, state)
 
     def close(self, within_s: float) -> None:
-        """All at the same time: a hanging server costs the others nothing."""
+        """All at the same time: a hanging server costs the others nothing. Close the cameras' sinks before, for they
+        have the ends of their events to tell."""
         closing = [threading.Thread(target=each.close, args=(within_s,), daemon=True) for each in self._all]
         for thread in closing:
             thread.start()

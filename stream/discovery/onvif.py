@@ -87,6 +87,11 @@ async def find_cameras(search: Search) -> Found:
     return Found(tuple(sorted(cameras, key=_place)), tuple(asked), questions.unread_answers)
 
 
+def bracketed(host: str) -> str:
+    """``host`` as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host
+
+
 class _Talks:
     """The talks with all cameras of one search, side by side."""
 
@@ -119,7 +124,7 @@ class _Talks:
         heard = {camera.host for camera in self._announced.values()}
         for host in hosts:
             for port in DEVICE_SERVICE_PORTS if host not in heard else ():
-                address = f"http://{_bracketed(host)}:{port}{_DEVICE_SERVICE_PATH}"
+                address = f"http://{bracketed(host)}:{port}{_DEVICE_SERVICE_PATH}"
                 self._announced[address] = NetworkCamera(host, address)
                 self._guesses.add(address)
                 self._running[address] = asyncio.create_task(self._ask(address))
@@ -168,10 +173,6 @@ async def _ip_address(host: str) -> str:
     except (OSError, UnicodeError) as exc:
         raise SourceError(f"{host} has no address: check its spelling, or name it by its IP address") from exc
     return str(found[0][4][0])
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _place(camera: NetworkCamera) -> tuple[int, int, str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+RTSP_PORT = 554
+
 
 @dataclass(frozen=True, slots=True)
 class VendorPaths:
@@ -18,7 +20,7 @@ class VendorPaths:
     maker: str
     main: str
     sub: str = ""
-    port: int = 554
+    port: int = RTSP_PORT
     scheme: str = "rtsp"
     also: tuple[str, ...] = ()
     note: str = ""
@@ -45,16 +47,22 @@ VENDOR_PATHS = (
     ),
     VendorPaths("Axis", "/axis-media/media.amp", "/axis-media/media.amp?resolution=640x360"),
     VendorPaths("Reolink", "/Preview_01_main", "/Preview_01_sub", note="older: /h264Preview_01_main"),
-    VendorPaths("TP-Link Tapo", "/stream1", "/stream2", also=("TP-Link", "Tapo", "VIGI"), note="its camera account"),
+    VendorPaths(
+        "TP-Link Tapo",
+        "/stream1",
+        "/stream2",
+        also=("TP-Link", "Tapo", "VIGI"),
+        note="with the camera account made in its app",
+    ),
     VendorPaths(
         "Ubiquiti UniFi",
         "/KEY",
         port=7441,
         scheme="rtsps",
         also=("Ubiquiti", "UniFi", "UBNT"),
-        note="on the console, under the camera's settings, RTSP",
+        note="KEY stands in the camera's settings, under RTSP",
     ),
-    VendorPaths("Foscam", "/videoMain", "/videoSub", port=88, note="newer models on port 554"),
+    VendorPaths("Foscam", "/videoMain", "/videoSub", port=88, note="newer: port 554"),
     VendorPaths("Wyze", "/live", note="with its RTSP firmware"),
     VendorPaths("Bosch", "/?inst=1", "/?inst=2"),
     VendorPaths("Hanwha", "/profile2/media.smp", "/profile3/media.smp", also=("Samsung", "Wisenet", "Techwin")),
@@ -63,7 +71,7 @@ VENDOR_PATHS = (
     VendorPaths("Sony", "/video1", "/video2"),
     VendorPaths("Panasonic", "/MediaInput/h264/stream_1", "/MediaInput/h264/stream_2", also=("i-PRO",)),
     VendorPaths("Milesight", "/main", "/sub"),
-    VendorPaths("Eufy", "/live0", note="switched on in the app, under storage"),
+    VendorPaths("Eufy", "/live0", note="when switched on in its app"),
     VendorPaths("D-Link", "/live1.sdp", "/live2.sdp"),
     VendorPaths("Avigilon", "/defaultPrimary?streamType=u", "/defaultSecondary?streamType=u"),
     VendorPaths("Yi", "/ch0_0.h264", "/ch0_1.h264", also=("yi-hack",), note="with yi-hack"),

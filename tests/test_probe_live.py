@@ -1,0 +1,352 @@
+"""``videodisco probe`` on live addresses: what it measures, and what it says when they do not open."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import videodisco
+from stream.discovery import knocking
+from stream.discovery.diagnosis import path_table
+from stream.discovery.vendors import VENDOR_PATHS
+from stream.discovery.ws_messages import DISCOVERY_PORT
+from stream.sources import live_probing
+from stream.sources.live_probing import PacketMeter
+from tests import commands, rtsp_server
+from tests.conftest import missing
+from tests.fake_onvif import Model, fake_camera
+from tests.rtsp_server import CameraSpec, RtspCamera, free_port
+
+USER, PASSWORD = "ad.min", "s3cr:t@/x"
+USERINFO = "ad.min:s3cr%3At%40%2Fx@"
+
+
+@pytest.fixture(scope="module")
+def gstreamer() -> None:
+    if not rtsp_server.available():
+        missing("GStreamer's RTSP server", "install gir1.2-gst-rtsp-server-1.0 and GStreamer's plugins")
+
+
+@pytest.fixture(autouse=True)
+def _other_programs_of_this_machine_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knocking, "USUAL_PORTS", {})
+    monkeypatch.setattr("stream.discovery.onvif.DEVICE_SERVICE_PORTS", ())
+
+
+@contextmanager
+def web_server(body: bytes, content_type: str) -> Iterator[str]:
+    """A web server on loopback that answers everything with ``body``; its host and port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: Any) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def silent_server() -> Iterator[int]:
+    """Takes connections and says nothing."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield listening.getsockname()[1]
+
+
+def refused(url: str, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[str, list[str]]:
+    """The sentence and the lines after it of a probe that finds no source."""
+    assert videodisco.main(["probe", url, *options]) == 3
+    ended = commands.Ended(3, *capsys.readouterr())
+    assert not ended.out
+    assert not any(secret in ended.err for secret in (PASSWORD, USERINFO, USER))
+    first, *others = ended.err.splitlines()
+    assert first == f"videodisco: {ended.sentence}"
+    return ended.sentence, others
+
+
+# What is measured
+
+
+def metered(
+    meter: PacketMeter, count: int, *, gop: int, fps: float = 25.0, burst: int = 0, jump_s: float = 0.0
+) -> None:
+    """Packets of 1000 bytes; the first ``burst`` arrive at once, and the own clock jumps in the middle."""
+    for number in range(count):
+        own_s = 100 + number / fps + (jump_s if number >= count // 2 else 0)
+        meter.add(max(0, number - burst) / fps, own_s, 1000, is_keyframe=number % gop == 0)
+
+
+def test_rate_bitrate_and_keyframes_are_measured_by_the_streams_own_times() -> None:
+    meter = PacketMeter()
+    metered(meter, 51, gop=20, burst=25)
+    figures = meter.figures()
+    assert (figures.packets, figures.span_s, figures.fps) == (51, 2.0, 25.0)
+    assert figures.bits_per_s == 50 * 8000 / 2
+    assert (figures.gop_frames, figures.gop_s, figures.b_frames) == (20, 0.8, False)
+
+
+@pytest.mark.parametrize("jump_s", [-1000.0, 1000.0])
+def test_a_stream_whose_clock_jumps_is_measured_by_ours(jump_s: float) -> None:
+    meter = PacketMeter()
+    metered(meter, 51, gop=25, jump_s=jump_s)
+    figures = meter.figures()
+    assert (figures.span_s, figures.fps, figures.gop_s) == (2.0, 25.0, 1.0)
+
+
+def test_a_source_that_is_read_faster_than_it_plays_is_measured_by_its_own_times() -> None:
+    meter = PacketMeter(paced=True)
+    for number in range(26):
+        meter.add(0.001 * number, number / 25, 1000, is_keyframe=number == 0)
+    assert meter.figures().fps == 25.0
+    assert meter.figures().gop_frames is None
+
+
+def test_missing_times_are_mended_and_b_frames_are_seen() -> None:
+    meter = PacketMeter()
+    for number, own in enumerate([None, 1, 4, 2, None, 3 + 3, 5]):
+        meter.add(number / 10, None if own is None else own / 10, 1000, is_keyframe=number == 0)
+    figures = meter.figures()
+    assert figures.b_frames
+    assert figures.fps == 10.0
+
+
+def test_without_times_the_clock_counts() -> None:
+    meter = PacketMeter()
+    for number in range(11):
+        meter.add(number / 5, None, 500, is_keyframe=True)
+    assert (meter.figures().fps, meter.figures().gop_frames, meter.figures().bits_per_s) == (5.0, 1, 20_000)
+
+
+def test_too_little_to_measure_is_no_error() -> None:
+    meter = PacketMeter()
+    assert meter.figures().fps is None
+    meter.add(0.0, 0.0, 1, is_keyframe=True)
+    assert meter.figures().bits_per_s is None
+
+
+# Real cameras
+
+
+def probed(url: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert videodisco.main(["probe", url, "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("gstreamer")
+def test_a_camera_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = CameraSpec(width=640, height=360, rate=20, sound=True, user=USER, password=PASSWORD)
+    with RtspCamera(spec) as camera:
+        found = probed(camera.url.replace("//", f"//{USERINFO}"), capsys)
+    assert found["location"] == camera.url.replace("//", "//***@")
+    assert (found["codec"], found["width"], found["height"]) == ("h264", 640, 360)
+    assert found["fps"] == pytest.approx(20, abs=0.5)
+    assert (found["gop_frames"], found["gop_s"], found["b_frames"]) == (20, pytest.approx(1.0, abs=0.05), False)
+    assert found["audio"] == {"codec": "pcm_alaw", "sample_rate_hz": 8000, "channels": 1}
+    assert found["bits_per_s"] > 10_000
+    assert 0 < found["first_picture_s"] < 3
+    assert found["transport"] == "RTSP over TCP"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("gstreamer")
+def test_a_camera_by_udp_with_b_frames_and_seldom_keyframes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_probing, "KEYFRAME_WAIT_S", 2.5)
+    with RtspCamera(CameraSpec(b_frames=2, keyframe_every_s=30)) as camera:
+        assert videodisco.main(["probe", camera.url, "--rtsp-transport", "udp"]) == 0
+    out = capsys.readouterr().out
+    assert "RTSP over UDP" in out
+    assert "h264, B-frames" in out
+    assert "fewer than two in" in out
+    assert "sound          none" in out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("gstreamer")
+def test_what_is_wrong_with_a_cameras_address_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RtspCamera(CameraSpec(user=USER, password=PASSWORD)) as camera:
+        guarded = camera.url.replace("//", f"//{USERINFO}")
+        sentence, advice = refused(f"{guarded}/nope", capsys)
+        assert "there is no stream at this path (404)" in sentence
+        assert len(advice) == len(VENDOR_PATHS) + 2
+        assert any("Hikvision" in line and "/Streaming/Channels/102" in line for line in advice)
+        assert f"'rtsp://USER:PASSWORD@127.0.0.1:{camera.port}/Streaming/Channels/102'" in advice[-1]
+
+        sentence, advice = refused(camera.url, capsys)
+        assert "wants a user and a password; write them into the address: rtsp://USER:PASSWORD@127" in sentence
+        assert not advice
+
+        sentence, advice = refused(camera.url.replace("//", "//ad.min:wrong@"), capsys)
+        assert "refuses this user or password (401)" in sentence
+        assert not advice
+
+        monkeypatch.setattr(knocking, "USUAL_PORTS", {camera.port: "RTSP"})
+        closed = free_port()
+        sentence, advice = refused(guarded.replace(str(camera.port), str(closed)), capsys)
+        assert f"port {closed} of 127.0.0.1 refuses connections" in sentence
+        assert f"try rtsp://***@127.0.0.1:{camera.port}/live" in sentence
+        assert not advice
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("gstreamer")
+def test_the_camera_itself_is_asked_for_the_right_path(capsys: pytest.CaptureFixture[str]) -> None:
+    with RtspCamera(CameraSpec(user=USER, password=PASSWORD)) as camera:
+        wrong = camera.url.replace("//", f"//{USERINFO}") + "/wrong"
+        profiles = (("main", "H264", 320, 240, camera.url),)
+        with fake_camera(Model(user=USER, password=PASSWORD, profiles=profiles), discovery_port=DISCOVERY_PORT):
+            sentence, advice = refused(wrong, capsys)
+        assert "the camera itself names the streams below" in sentence
+        assert advice == [f"  main: {camera.url}"]
+
+        with fake_camera(Model("HIKVISION", "DS-2CD", user="someone"), discovery_port=DISCOVERY_PORT):
+            sentence, advice = refused(wrong, capsys)
+        assert "it is a HIKVISION DS-2CD, whose usual paths are below" in sentence
+        assert advice[0].startswith("  Hikvision  /Streaming/Channels/101")
+        assert len(advice) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("gstreamer")
+def test_a_camera_without_a_picture_is_named_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    with RtspCamera(CameraSpec(picture=False, sound=True)) as camera:
+        sentence, _ = refused(camera.url, capsys)
+    assert "sends sound alone (pcm_alaw) and no picture" in sentence
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("gstreamer")
+def test_the_whole_command_as_a_stranger_types_it(tmp_path: Path) -> None:
+    with RtspCamera(CameraSpec(user=USER, password=PASSWORD)) as camera:
+        guarded = camera.url.replace("//", f"//{USERINFO}")
+        good = commands.videodisco("probe", guarded, cwd=tmp_path)
+        wrong = commands.videodisco("probe", f"{guarded}x", cwd=tmp_path)
+    assert (good.code, good.err) == (0, "")
+    assert "25.0 fps measured over 2.0 s (it states 25)" in good.out
+    assert wrong.code == 3
+    assert "there is no stream at this path" in wrong.sentence
+    assert PASSWORD not in good.out + wrong.err
+    assert USERINFO not in good.out + wrong.err
+
+
+# Addresses without a camera
+
+
+def test_a_host_where_nothing_listens(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knocking, "USUAL_PORTS", {free_port(): "RTSP", free_port(): "a web page"})
+    sentence, advice = refused(f"rtsp://{USERINFO}127.0.0.1:{free_port()}/x", capsys)
+    assert "refuses connections" in sentence
+    assert "do not answer either; is the camera on" in sentence
+    assert not advice
+
+
+def test_a_host_with_a_web_page_alone(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with web_server(b"", "text/html") as place:
+        port = int(place.rpartition(":")[2])
+        monkeypatch.setattr(knocking, "USUAL_PORTS", {port: "a web page"})
+        sentence, _ = refused(f"rtsp://127.0.0.1:{free_port()}/x", capsys)
+    assert f"what answers there is port {port} (a web page): RTSP may be switched off" in sentence
+
+
+def test_a_host_that_nobody_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    sentence, advice = refused(f"rtsp://{USERINFO}camera.invalid/x", capsys)
+    assert "the host camera.invalid is not known; check its spelling" in sentence
+    assert not advice
+
+
+def test_a_host_that_does_not_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    # A listener whose queue is full: the system leaves further connections without an answer.
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        place = listening.getsockname()
+        waiting = [socket.socket() for _ in range(3)]
+        try:
+            for one in waiting:
+                one.setblocking(False)
+                one.connect_ex(place)
+            sentence, _ = refused(f"rtsp://127.0.0.1:{place[1]}/x", capsys, "--timeout", "0.5")
+        finally:
+            for one in waiting:
+                one.close()
+    assert "does not answer" in sentence
+
+
+def test_a_port_that_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with silent_server() as port:
+        sentence, _ = refused(f"rtsp://127.0.0.1:{port}/x", capsys, "--timeout", "0.5")
+    assert f"port {port} of 127.0.0.1 takes the connection and then says nothing" in sentence
+
+
+def test_a_web_servers_port_asked_for_rtsp(capsys: pytest.CaptureFixture[str]) -> None:
+    with web_server(b"", "text/html") as place:
+        sentence, _ = refused(f"rtsp://{place}/x", capsys)
+    assert "does not speak RTSP: RTSP may be switched off" in sentence
+
+
+@pytest.mark.parametrize(
+    ("content_type", "what"),
+    [("text/html; charset=utf-8", "a web page (text/html)"), ("image/jpeg", "a single picture (image/jpeg)")],
+)
+def test_the_address_of_a_page_instead_of_a_stream(
+    content_type: str, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with web_server(b"<html>login</html>" * 100, content_type) as place:
+        sentence, advice = refused(f"http://{USERINFO}{place}/", capsys)
+    assert f"is {what}, not a stream" in sentence
+    assert advice[-1] == "  videodisco probe 'rtsp://USER:PASSWORD@127.0.0.1/Streaming/Channels/102'"
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("7", "'videodisco cameras' lists"),
+        ("webcam:No Such Camera", "'videodisco cameras' lists"),
+        ("ftp://host/x", "ftp:// is not known here"),
+        (f"rtsp://{USERINFO}host:99999/x", "has a host or port that cannot be read"),
+    ],
+)
+def test_what_is_no_address_or_no_webcam(source: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    sentence, _ = refused(source, capsys)
+    assert words in sentence
+
+
+def test_a_wrong_transport_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert videodisco.main(["probe", "rtsp://127.0.0.1/x", "--rtsp-transport", "pigeon"]) == 2
+    assert "tcp or udp" in capsys.readouterr().err
+
+
+def test_the_table_of_paths_fits_its_columns() -> None:
+    *rows, hint, example = path_table(VENDOR_PATHS, "10.0.0.5")
+    assert len(rows) == len(VENDOR_PATHS)
+    assert len({line.index("/") for line in rows if "Frigate" not in line}) == 1
+    assert "small stream" in hint
+    assert example.endswith("@10.0.0.5/Streaming/Channels/102'")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from typing import Protocol
 
 from stream.channel import Channel, ChannelClosed, Policy
 from stream.errors import DecodeError, VideoDiscoError
-from stream.frame import Frame, FrameResult, ZoneView
+from stream.frame import Frame, FrameResult, NetworkView, ZoneView
 from stream.outlet import Outlet
 from stream.pipeline import (
     JOIN_S,
@@ -33,7 +34,7 @@ from stream.pipeline import (
 )
 from stream.pool import GivenUp, Lane
 from stream.sinks.base import Sink
-from stream.sources.base import Source, SourceReader
+from stream.sources.base import Source, SourceReader, ViewPlanner
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,33 @@ class LiveObserver(Observer, Protocol):
     """Also told of frames and detections that were left out."""
 
     def dropped(self, cause: str, count: int) -> None: ...
+
+
+class BackgroundPlanner:
+    """Asks a detector what it wants to see without making the decode thread wait while it gets ready for that.
+
+    Until then, and for a picture of a new size again, nothing is looked at; pictures go on.
+    """
+
+    def __init__(self, view: ViewPlanner, name: str) -> None:
+        self.error: BaseException | None = None
+        self._view = view
+        self._name = name
+        self._views: dict[tuple[int, int], NetworkView | None] = {}
+
+    def __call__(self, width: int, height: int) -> NetworkView | None:
+        """For one thread."""
+        size = (width, height)
+        if size not in self._views:
+            self._views[size] = None
+            threading.Thread(target=self._get_ready, args=size, name=f"ready:{self._name}", daemon=True).start()
+        return self._views[size]
+
+    def _get_ready(self, width: int, height: int) -> None:
+        try:
+            self._views[width, height] = self._view(width, height)
+        except BaseException as exc:  # noqa: BLE001 - the thread's boundary: the pipeline raises it
+            self.error = exc
 
 
 class _Waiting:
@@ -117,7 +145,8 @@ class LivePipeline:
         self._watch_zones = watch_zones
         self._hold_s = hold_s
         self._frames: Channel[Frame] = Channel(FRAMES_AHEAD, Policy.DROP_OLDEST)
-        self._reader = SourceReader(source, lane.detector.view, self._frames)
+        self._planner = BackgroundPlanner(lane.detector.view, source.name)
+        self._reader = SourceReader(source, self._planner, self._frames)
         self._order: asyncio.Queue[_Waiting | None] = asyncio.Queue()
         self._held: deque[_Waiting] = deque()
         self._told: dict[str, int] = {}
@@ -177,6 +206,8 @@ class LivePipeline:
         try:
             while True:
                 frame = await self._frames.aget()
+                if self._planner.error is not None:
+                    raise self._planner.error
                 self._observer.frame_in(time.monotonic(), self._frames.depth)
                 waiting = self._offered(frame)
                 self._order.put_nowait(waiting)

@@ -11,6 +11,7 @@ from stream.errors import SourceError
 from stream.frame import Frame, NetworkView, Pixels, SourceInfo
 from stream.packets import EncodedPacket
 from stream.sources.address import parse_address
+from stream.sources.base import PictureDemand
 from stream.sources.live import LiveSettings, LiveSource
 from stream.sources.status import SourceState, SourceStatus
 
@@ -70,7 +71,7 @@ class Run:
             name="cam",
             settings=settings,
             attention=self.looking,
-            wants_picture=lambda: pictures,
+            wants_pictures=lambda: PictureDemand.ALL if pictures else PictureDemand.NONE,
             tap=self.tapped,
         )
         self._on_frame = on_frame

@@ -82,7 +82,7 @@ def test_files_are_cameras_only_when_they_are_asked_to_play_so(tmp_path: Path) -
     clip = tmp_path / "street.mp4"
     clip.touch()
     assert not wants_cameras(settings(sources=[str(clip)]))
-    assert list(cameras_of(settings(sources=[str(clip)], realtime=True))) == ["street_mp4"]
+    assert list(cameras_of(settings(sources=[str(clip)], realtime=True))) == ["street.mp4"]
     with pytest.raises(UsageError, match="--realtime"):
         cameras_of(settings(sources=[str(clip), "rtsp://yard/main"]))
 

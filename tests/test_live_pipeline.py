@@ -18,7 +18,7 @@ import supervision as sv
 from edge.tracker import tracker_maker
 from stream.errors import ModelError, SinkError
 from stream.frame import Frame, FrameResult, ModelIdentity, NetworkView, SourceInfo, ZoneView
-from stream.live import OUTLET_MOST, LivePipeline
+from stream.live import OUTLET_MOST, BackgroundPlanner, LivePipeline
 from stream.pipeline import Detected, Outcome
 from stream.pool import InferencePool
 from stream.sources.base import SourceLosses, ViewPlanner
@@ -46,6 +46,7 @@ class HandedSource:
         self.opening = threading.Event()
         self.opening.set()
         self.counted: dict[str, int] = {}
+        self.interrupted = False
 
     def give(self, *args: Any, **kwargs: Any) -> None:
         self.frames_to_give.put(lambda: frame(*args, **kwargs))
@@ -69,6 +70,7 @@ class HandedSource:
         pass
 
     def interrupt(self) -> None:
+        self.interrupted = True
         self.opening.set()
         self.end()
 
@@ -141,9 +143,10 @@ def run(
     tracker: str = "bytetrack",
     hold_s: float = WAIT_S,
     zones: Callable[[FrameResult], tuple[ZoneView, ...]] | None = None,
+    source: HandedSource | None = None,
 ) -> tuple[Outcome, Counts]:
     """Run a pipeline while ``during`` plays the camera in a thread of its own."""
-    source, counts = HandedSource(), Counts()
+    source, counts = source or HandedSource(), Counts()
     pool = InferencePool(1)
     lane = pool.lane(looker or Looker(), max_staleness_s=WAIT_S)
     pipeline = LivePipeline(
@@ -158,9 +161,10 @@ def run(
 
     async def scenario() -> Outcome:
         playing = asyncio.create_task(asyncio.to_thread(during, source, pipeline, counts))
-        outcome = await pipeline.run()
-        await playing
-        return outcome
+        try:
+            return await pipeline.run()
+        finally:
+            await playing
 
     try:
         return asyncio.run(scenario()), counts
@@ -357,3 +361,43 @@ def test_zones_are_watched_in_order_and_travel_with_the_result() -> None:
     sink = ListSink()
     run(play, sink, zones=watch)
     assert [result.zones[0].entered for result in sink.results] == [0, 1, 2]
+
+
+def test_a_source_never_waits_while_the_model_gets_ready() -> None:
+    ready, asked = threading.Event(), []
+
+    def view(width: int, height: int) -> NetworkView:
+        asked.append((width, height))
+        assert ready.wait(WAIT_S)
+        return NetworkView(width, height, rgb=False)
+
+    planner = BackgroundPlanner(view, "cam")
+    assert [planner(64, 48) for _ in range(3)] == [None, None, None]
+    ready.set()
+    deadline_s = time.monotonic() + WAIT_S
+    while planner(64, 48) is None and time.monotonic() < deadline_s:
+        threading.Event().wait(0.005)
+    assert planner(64, 48) == NetworkView(64, 48, rgb=False)
+    assert asked == [(64, 48)]
+
+
+def test_a_model_that_cannot_be_made_ready_ends_the_pipeline_with_its_error() -> None:
+    class Unready(Looker):
+        def view(self, width: int, height: int) -> NetworkView:
+            raise ModelError("not enough memory")
+
+    class Planning(HandedSource):
+        def frames(self, plan: ViewPlanner) -> Iterator[Frame]:
+            for made in super().frames(plan):
+                plan(64, 48)
+                yield made
+
+    def play(source: HandedSource, _pipeline: LivePipeline, counts: Counts) -> None:
+        for index in range(1000):
+            source.give(index, looked_at=False)
+            threading.Event().wait(0.005)
+            if source.interrupted:
+                return
+
+    with pytest.raises(ModelError, match="not enough memory"):
+        run(play, looker=Unready(), source=Planning())

@@ -128,7 +128,7 @@ class Assembly:
             name=camera.name,
             settings=settings.model_copy(update={"wait": True}),  # whether to give up is the station's affair
             attention=Attention(settings),
-            wants_picture=lambda: _demand(drawing, events) is PictureDemand.ALL,
+            wants_pictures=lambda: _demand(drawing, events),
             tap=recorder if record.what == "copy" else None,
         )
         detector = self._wrap_detector(self.detector_for(settings))

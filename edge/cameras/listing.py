@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,6 @@ from edge.cameras.settings import CameraSettings
 from edge.config import RunSettings
 from stream.errors import UsageError
 from stream.redaction import redact_url
-from stream.sinks.names import safe_name
 from stream.sources.address import is_live, name_of, parse_address
 from stream.sources.listing import LIST_SUFFIXES, entries_of, expand
 
@@ -63,7 +63,7 @@ def _written_out(sources: Sequence[str]) -> list[str]:
 
 
 def _free_name(wanted: str, taken: dict[str, CameraSettings]) -> str:
-    name = base = safe_name(wanted)[:LONGEST_NAME]
+    name = base = re.sub(r"[^\w.\- ]", "_", wanted).lstrip(".- ")[:LONGEST_NAME] or "camera"
     number = 2
     while name in taken:
         name = f"{base[: LONGEST_NAME - 3]}_{number}"

@@ -11,6 +11,7 @@ from typing import Protocol
 from stream.channel import Channel, ChannelClosed
 from stream.frame import Frame, NetworkView, SourceInfo
 
+
 class PictureDemand(Enum):
     """Of which of a live source's frames the whole picture is wanted: converting one costs more than decoding it."""
 
@@ -20,8 +21,8 @@ class PictureDemand(Enum):
     ALL = "all"
 
 
-ViewPlanner = Callable[[int, int], NetworkView]
-"""From the upright picture's width and height to what the detector wants to see of it."""
+ViewPlanner = Callable[[int, int], NetworkView | None]
+"""From the upright picture's width and height to what the detector wants to see of it; None while it is not ready."""
 
 
 @dataclass(frozen=True, slots=True)

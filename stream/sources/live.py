@@ -19,7 +19,7 @@ from stream.live_clock import TIME_BASE, LiveClock
 from stream.packets import PacketTap
 from stream.sources.address import Address, AddressKind
 from stream.sources.backoff import Backoff, Failure
-from stream.sources.base import SourceLosses, ViewPlanner
+from stream.sources.base import PictureDemand, SourceLosses, ViewPlanner
 from stream.sources.clean import Cause
 from stream.sources.connection import Connection, DisconnectedError, connect
 from stream.sources.health import SourceHealth
@@ -82,14 +82,14 @@ class LiveSource:
         name: str,
         settings: LiveSettings,
         attention: Attentive,
-        wants_picture: Callable[[], bool],
+        wants_pictures: Callable[[], PictureDemand],
         tap: PacketTap | None = None,
     ) -> None:
         self.name = name
         self._address = address
         self._settings = settings
         self._attention = attention
-        self._wants_picture = wants_picture
+        self._wants_pictures = wants_pictures
         self._quit = threading.Event()
         self._health = SourceHealth(time.monotonic(), stall_s=settings.stall_s)
         self._hooks = Hooks(self._keyframes_are_enough, self._health.packet, tap)
@@ -218,17 +218,18 @@ class LiveSource:
         self._quit.wait(delay_s)
 
     def _keyframes_are_enough(self) -> bool:
-        return self._attention.idle and not self._wants_picture()
+        return self._attention.idle and self._wants_pictures() is not PictureDemand.ALL
 
     def _frame(self, shot: Shot, index: int, plan: ViewPlanner) -> Frame:
         picture = shot.picture
         width, height = upright_size(picture)
-        # The first plan loads the model, which is no frame's waiting time: so it is made before the clock is read.
         view = plan(width, height)
         received_s = time.monotonic()
-        looked_at = self._attention.wants(lambda: self._converter.luma(picture), received_s)
-        network, letterbox = self._converter.network(picture, view) if looked_at else (None, None)
-        whole = self._converter.picture(picture) if self._wants_picture() else None
+        looked_at = view is not None and self._attention.wants(lambda: self._converter.luma(picture), received_s)
+        network, letterbox = self._converter.network(picture, view) if looked_at and view else (None, None)
+        demand = self._wants_pictures()
+        wanted = demand is PictureDemand.ALL or (looked_at and demand is PictureDemand.LOOKED_AT)
+        whole = self._converter.picture(picture) if wanted else None
         return Frame(
             source=self.name,
             index=index,

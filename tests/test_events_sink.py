@@ -21,6 +21,7 @@ from edge.events.sink import EventsSink
 from stream.errors import SinkError
 from stream.frame import FrameResult, Pixels, Refinement
 from stream.sinks.base import Sink
+from stream.sinks.rotation import Rotation
 from tests.events import BLANK, STARTED_AT, Clips, Heard, Suffixes, frame, standing_at, zone
 from tests.results import source
 
@@ -139,6 +140,23 @@ def test_cameras_share_the_file(tmp_path: Path) -> None:
     told = [(line["camera"], line["type"]) for line in lines(tmp_path)]
     assert sorted(set(told)) == [("cam0", "end"), ("cam0", "new"), ("cam1", "end"), ("cam1", "new")]
     assert {told.count(each) for each in told} == {50}
+
+
+def test_a_large_file_is_begun_anew_for_all_cameras(tmp_path: Path) -> None:
+    rotation = Rotation(max_bytes=5_000, keep=2)
+    settings = EventSettings(min_hits=1, snapshots=False, end_after_s=0.2)
+    sinks = [EventsSink(tmp_path, settings, rotation=rotation) for _ in range(2)]
+    for sink in sinks:
+        sink.open(source())
+    for n in range(40):
+        for sink in sinks:
+            sink.write(frame(n, {n: HERE}))
+    for sink in sinks:
+        sink.close()
+    parts = sorted(tmp_path.iterdir())
+    assert [path.name for path in parts] == ["events.1.jsonl", "events.2.jsonl", "events.jsonl"]
+    assert all(path.stat().st_size < 8_000 for path in parts)  # what is told together stays together
+    assert all(json.loads(line) for path in parts for line in path.read_text().splitlines())
 
 
 def test_it_has_the_shape_of_a_sink(tmp_path: Path) -> None:

@@ -17,11 +17,15 @@ from edge.events.snapshots import Snapshots
 from stream.errors import SinkError
 from stream.frame import FrameResult, SourceInfo
 from stream.sinks.append import AppendFile
+from stream.sinks.rotation import Rotation
 
 log = logging.getLogger(__name__)
 
 EVENTS = "events.jsonl"
 SNAPSHOTS = "snapshots"
+
+EVENTS_ROTATION = Rotation(max_bytes=64_000_000, keep=8)
+"""About a million changes: years of a busy camera."""
 
 
 class EventsSink:
@@ -44,6 +48,7 @@ class EventsSink:
         publishers: Sequence[Publisher] = (),
         clips: ClipKeeper | None = None,
         *,
+        rotation: Rotation = EVENTS_ROTATION,
         wall_clock: Callable[[], float] = time.time,
         new_suffix: Callable[[], str] = random_suffix,
     ) -> None:
@@ -55,7 +60,7 @@ class EventsSink:
         self._clips = clips or NoClips()
         self._wall_clock = wall_clock
         self._new_suffix = new_suffix
-        self._file = AppendFile(folder / EVENTS, time.monotonic)
+        self._file = AppendFile(folder / EVENTS, time.monotonic, rotation)
         self._lock = threading.Lock()
         self._started_at = 0.0
         self._tracker: EventTracker | None = None

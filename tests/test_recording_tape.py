@@ -375,6 +375,22 @@ def test_a_file_that_failed_before_its_first_second_is_removed(tmp_path: Path) -
     bench.finish()
     assert files(tmp_path) == []
     assert bench.index.find() == []
+    assert bench.tape.gap_s == pytest.approx(2.9)
+
+
+def test_a_file_that_cannot_be_completed_is_a_gap_from_its_last_whole_second_on(tmp_path: Path) -> None:
+    some = packets(60)
+    bench = Bench(
+        tmp_path, RecordSettings(mode="continuous", segment_s=3), open_file=lambda path: FullFile(path, anew=True)
+    )
+    FullFile.room_bytes = 10**9
+    bench.feed(some[:30])
+    FullFile.room_bytes = 0  # the third second waits in the muxer, and the index of the file is to be written
+    bench.feed(some[30:31])
+    assert shown(tmp_path) == [span(0, 19)]
+    assert bench.tape.gap_s == pytest.approx(1.0), "the next file begins with the keyframe at 3.0"
+    assert bench.index.find()[0].ended_at == pytest.approx(NOON + 2.0)
+    bench.finish()
 
 
 def test_a_failure_that_is_not_for_want_of_space_is_tried_again_seldom(tmp_path: Path) -> None:

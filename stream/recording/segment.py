@@ -39,7 +39,8 @@ class Segment:
 
     Pictures that are shown before it (they refer to what came earlier) are left out, and so are packets that the
     format cannot hold; both are counted in ``left_out``. ``durable_s`` is up to where (seconds of the source) the file
-    can be played if nothing more is written, ``end_s`` up to where once it is closed.
+    can be played if nothing more is written, ``end_s`` up to where once it is closed; ``torn`` says that then
+    something is missing at its end.
 
     Raises SinkError where no file can begin with this keyframe.
     """
@@ -47,6 +48,7 @@ class Segment:
     def __init__(self, file: GuardedFile, first: EncodedPacket, *, camera: str, started_at: float) -> None:
         self.start_s = self.durable_s = self.end_s = first.pts_s
         self.left_out = 0
+        self.torn = False
         self._file = file
         self._zero = first.pts
         self._last_dts: int | None = None
@@ -91,6 +93,7 @@ class Segment:
             self._container.close()
         self._file.close()
         if failed_before or self._file.cause is not None:
+            self.torn = True
             self.end_s = self.durable_s
 
     def _muxable(self, packet: EncodedPacket) -> Packet[av.stream.Stream]:

@@ -256,6 +256,8 @@ class Tape:
         segment.close()
         self.left_out += segment.left_out
         self.bytes_written += segment.size_bytes
+        if segment.torn:
+            self.gap.begin(segment.end_s)
         if segment.end_s <= segment.start_s:
             self._library.discard(file.path)
             return
@@ -277,10 +279,9 @@ class Tape:
                 self._on_note(f"{self._camera} can be recorded again")
 
     def _fail(self, error: SinkError, at_s: float) -> None:
-        """The file cannot be written further: pause, with what was durable as the recording's end."""
-        durable_s = at_s if self._file is None else self._file.segment.durable_s
+        """Nothing can be written: pause, with what is whole in the file as the recording's end."""
         self._pause(str(error))
-        self.gap.begin(durable_s)
+        self.gap.begin(at_s)
         self._retry_at_s = at_s + (0.0 if self._floor.shortage(resuming=True) else RETRY_S)
 
     def _pause(self, reason: str) -> None:

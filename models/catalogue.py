@@ -1,26 +1,35 @@
-"""Finding a model file: one of the bundled ones by name, or the user's own by path."""
+"""The one gate to a model file: by name or path, checked, and admitted by the trust policies.
+
+Whatever loads a model takes a :class:`ModelFile`, and only :func:`find` makes one. It stands for the very bytes that
+were checked: :func:`content_of` gives out no others.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import platform
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.files import MAX_BYTES, complete, read, read_checked
+from models.shelf import store
+from models.trust.policy import ANY_MODEL, Offer, TrustSettings, admit, read_signature
+from models.trust.signing import WHOLE
 from stream.errors import ModelError
+
+__all__ = ["AUTO", "BUNDLED", "FLOAT", "INT8", "MAX_BYTES", "ModelFile", "bundled_names", "content_of", "find"]
 
 BUNDLED = Path(__file__).parent / "bundled"
 AUTO = "auto"
 FLOAT = "nanodet-g-416"
 INT8 = "nanodet-g-416-int8"
 
-# A model of any detector family is far smaller; a video passed by mistake is not.
-MAX_BYTES = 2 << 30
-# Protobuf writes fields in order, and an ONNX file's first is its version: field 1, a number.
-_FIRST_BYTE = 0x08
+_log = logging.getLogger(__name__)
+
 # What the processor calls the instructions that multiply 8-bit integers four at a time.
 _INT8_FLAGS = {
     "avx512_vnni": "AVX512-VNNI",
@@ -34,36 +43,62 @@ _INT8_FLAGS = {
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A file that was looked at and hashed. ``card`` describes it if it is a bundled one."""
+    """A file that was looked at, hashed and admitted. Made by :func:`find` alone.
+
+    ``sha256`` is that of all its content, with the weights of the files named in ``external`` inside. ``signer`` is the
+    trusted key that signed it, empty where none did. ``card`` describes a model that is bundled or on the shelf.
+    """
 
     name: str
     version: str
     path: Path
     sha256: str
     card: Mapping[str, Any] | None = None
+    signer: str = ""
+    external: tuple[str, ...] = ()
 
 
 def bundled_names() -> list[str]:
     return sorted(card.stem for card in BUNDLED.glob("*.json"))
 
 
-def find(name_or_path: str) -> ModelFile:
-    """The model of this bundled name, ``auto`` for the one that suits this processor, or the file at this path.
+def find(name_or_path: str, trust: TrustSettings = ANY_MODEL) -> ModelFile:
+    """The model of this name, bundled or on the shelf, ``auto`` for the bundled one that suits this processor, or the
+    file at this path. Bundled names win over those of the shelf, and names over files; ``./NAME`` is always a file.
 
     Raises:
-        ModelError: there is none, it is no ONNX file, or a bundled file is not the one its card describes.
+        ModelError: there is none, it is no ONNX file or a dangerous one, not the one its card or manifest describes,
+            or not signed as ``trust`` or this machine's own policy requires.
     """
     name = default_build()[0] if name_or_path == AUTO else name_or_path
     if name in bundled_names():
-        return _bundled(name)
+        return _bundled(name, trust)
+    if name in store.names():
+        if Path(name).is_file():
+            _log.warning("%s is taken from the shelf; for the file in this folder say ./%s", name, name)
+        return _shelved(name, trust)
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         raise ModelError(f"{path} is a folder, not a model file: name the .onnx file in it")
     if not path.is_file():
         known = ", ".join([AUTO, *bundled_names()])
-        raise ModelError(f"there is no model {name_or_path!r}: bundled are {known}; a path to an .onnx file works too")
-    content = _read(path)
-    return ModelFile(path.stem, "", path, hashlib.sha256(content).hexdigest())
+        shelved = f"; on the shelf are {', '.join(store.names())}" if store.names() else ""
+        raise ModelError(
+            f"there is no model {name_or_path!r}: bundled are {known}{shelved}; a path to an .onnx file works too"
+        )
+    return _loose(path, trust)
+
+
+def content_of(model: ModelFile) -> bytes:
+    """The bytes that were admitted: the file may have been replaced since.
+
+    Raises:
+        ModelError: it was, or cannot be read any more.
+    """
+    content = complete(read(model.path), model.path, model.external)
+    if hashlib.sha256(content).hexdigest() != model.sha256:
+        raise ModelError(f"{model.path} changed while it was being loaded: start again")
+    return content
 
 
 def default_build(flags: Collection[str] | None = None) -> tuple[str, str]:
@@ -88,41 +123,34 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     )
 
 
-def _bundled(name: str) -> ModelFile:
+def _bundled(name: str, trust: TrustSettings) -> ModelFile:
     card_path = BUNDLED / f"{name}.json"
     try:
         card = json.loads(card_path.read_text(encoding="utf-8"))
-        path, expected = BUNDLED / card["file"], card["sha256"]
+        path, version, expected = BUNDLED / card["file"], str(card["version"]), card["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise ModelError(f"the card {card_path} of a bundled model cannot be read: reinstall VideoDisco") from exc
-    seen = hashlib.sha256(_read(path)).hexdigest()
+    content = read(path)
+    seen = hashlib.sha256(content).hexdigest()
     if seen != expected:
         raise ModelError(f"{path} is not the bundled file: its sha256 is {seen}, its card says {expected}; reinstall")
-    return ModelFile(name, str(card["version"]), path, seen, card)
+    signer = admit(f"the model {name}", store.offers(seen, content), trust)
+    return ModelFile(name, version, path, seen, card, signer)
 
 
-def _read(path: Path) -> bytes:
-    """The file's content if it may be an ONNX model at all."""
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ModelError(f"{path} has {size} bytes: too large to be a detection model")
-        content = path.read_bytes()
-    except OSError as exc:
-        raise ModelError(f"{path} cannot be read: {exc.strerror}") from exc
-    if not content:
-        raise ModelError(f"{path} is empty: the download or copy may have failed")
-    if content[0] != _FIRST_BYTE:
-        raise ModelError(f"{path} is not an ONNX file but {_what_it_is(content)}: export the model to ONNX first")
-    return content
+def _shelved(name: str, trust: TrustSettings) -> ModelFile:
+    shelved = store.take(name)
+    manifest = shelved.manifest
+    signer = admit(f"the model {name}", shelved.offers(), trust)
+    card = manifest.model_dump(mode="json")
+    return ModelFile(name, manifest.version, shelved.path, manifest.sha256, card, signer)
 
 
-def _what_it_is(content: bytes) -> str:
-    if content.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
-        return "a Python pickle"
-    if content.startswith(b"PK\x03\x04"):
-        return "a zip archive, such as PyTorch's .pt"
-    if content[4:8] == b"TFL3":
-        return "a TensorFlow Lite model"
-    head = content[:512]
-    return "a text file" if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head) else "something else"
+def _loose(path: Path, trust: TrustSettings) -> ModelFile:
+    checked = read_checked(path)
+    content = checked.content
+    sha256 = hashlib.sha256(content).hexdigest()
+    beside = read_signature(path.with_name(f"{path.name}.sig"))
+    offers = store.offers(sha256, content) + ([Offer(beside, {WHOLE: content})] if beside else [])
+    signer = admit(str(path), offers, trust)
+    return ModelFile(path.stem, "", path, sha256, None, signer, checked.survey.external)

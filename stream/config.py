@@ -17,6 +17,9 @@ from stream.errors import UsageError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
+# Values of such keys are not repeated in errors.
+_SECRET_KEY = re.compile(r"pass|secret|token|key|url|source", re.IGNORECASE)
+
 
 class Settings(BaseModel):
     """Base of every section of the configuration."""
@@ -89,7 +92,8 @@ def _problem(error: Any, kind: type[Settings]) -> str:
     if error["type"] == "extra_forbidden":
         return f"unknown key '{place}'"
     # A whole section is not repeated: it is long, and other keys of it may be secret.
-    got = f" (got {error['input']!r})" if isinstance(error["input"], (str, int, float)) else ""
+    shown = isinstance(error["input"], (str, int, float)) and not _SECRET_KEY.search(str(error["loc"][-1:]))
+    got = f" (got {error['input']!r})" if shown else ""
     return f"{place}: {error['msg'][:1].lower()}{error['msg'][1:]}{got}"
 
 

@@ -13,10 +13,9 @@ from stream.config import build, load_yaml
 from stream.errors import SourceError, UsageError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-SECRETS = {
-    name: "rtsp://user:pa55@camera/stream"
-    for name in ("CAMERA_URL", "FRONT_URL", "DRIVE_URL", "GARDEN_URL", "SHOP_URL")
-}
+SECRETS = dict.fromkeys(
+    ("CAMERA_URL", "FRONT_URL", "DRIVE_URL", "GARDEN_URL", "SHOP_URL"), "rtsp://user:pa55@camera/stream"
+)
 
 
 def settings(**values: Any) -> RunSettings:
@@ -65,6 +64,17 @@ def test_a_wrong_value_beside_a_password_does_not_show_it() -> None:
     with pytest.raises(UsageError) as caught:
         settings(cameras={"a": {"source": "rtsp://u:pa55@a", "motion": "maybe"}})
     assert "pa55" not in str(caught.value)
+
+
+def test_a_wrong_secret_is_not_repeated() -> None:
+    with pytest.raises(UsageError, match=r"cameras\.a\.source") as caught:
+        settings(cameras={"a": {"source": ["pa55"]}}, mqtt={"host": "b", "user": "u", "password": ["pa55"]})
+    assert "pa55" not in str(caught.value)
+
+
+def test_an_event_can_only_ask_for_zones_there_are() -> None:
+    with pytest.raises(UsageError, match="no zone of this camera"):
+        settings(cameras={"a": {"source": "rtsp://a", "events": {"zones": ["door"]}}})
 
 
 def test_cameras_on_the_command_line_are_named_after_their_hosts() -> None:

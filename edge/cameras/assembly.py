@@ -19,6 +19,7 @@ from edge.tracker import TrackerName, tracker_maker, weakest_wanted
 from edge.zones import ZoneWatch
 from models.catalogue import find
 from stream.attention import Attention
+from stream.errors import UsageError
 from stream.home import home
 from stream.machine import usable_cores
 from stream.overlay import Overlay
@@ -90,6 +91,8 @@ class Assembly:
             for camera in cameras.values():
                 self.detector_for(camera)
                 ZoneWatch(camera.zones, camera.lines)
+                if (camera.zones or camera.lines) and self._tracker_name(camera) == "off":
+                    raise UsageError("zones and lines count tracks; set the tracker to bytetrack or leave them out")
         except BaseException:
             self._settings = former
             raise

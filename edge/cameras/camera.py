@@ -127,6 +127,12 @@ class Camera:
         """What was left out since the start, by cause."""
         return dict(self._drops)
 
+    def end_events(self) -> None:
+        """Its picture is gone: whatever was seen in it is over, as far as anybody knows."""
+        parts = self._parts
+        if parts is not None and parts.events is not None:
+            parts.events.interrupt()
+
     # Its life.
 
     def stop(self) -> None:

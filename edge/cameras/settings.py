@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edge.events.settings import EventSettings
 from edge.zones import ClassWord, LineSettings, ZoneSettings
@@ -45,6 +45,14 @@ class CameraSettings(CameraDefaults):
         repr=False,
         description="Its address (rtsp://, http://, ...), a webcam's number, or a file played at its own pace.",
     )
+
+    @model_validator(mode="after")
+    def _zones_of_events_are_there(self) -> CameraSettings:
+        known = {zone.name for zone in self.zones}
+        if unknown := [name for name in self.events.zones if name not in known]:
+            there = ", ".join(sorted(known)) or "none"
+            raise ValueError(f"events.zones names '{unknown[0]}', which is no zone of this camera (there: {there})")
+        return self
 
 
 def under_defaults(values: Any) -> Any:

@@ -206,13 +206,18 @@ class CameraStation:
     def _tell_states(self) -> None:
         now_s = time.monotonic()
         for camera in self.cameras:
-            self._tell_state(camera.name, camera.status(now_s))
+            status = camera.status(now_s)
+            if self._tell_state(camera.name, status) and status.state not in (SourceState.LIVE, SourceState.STALLED):
+                camera.end_events()
 
-    def _tell_state(self, name: str, status: SourceStatus) -> None:
-        if self._states.get(name) is not status.state:
-            self._states[name] = status.state
-            self._assembly.tell_state(name, status)
-            self._on_state(name, status)
+    def _tell_state(self, name: str, status: SourceStatus) -> bool:
+        """Tell all who want to know of it; whether it is another one than before."""
+        if self._states.get(name) is status.state:
+            return False
+        self._states[name] = status.state
+        self._assembly.tell_state(name, status)
+        self._on_state(name, status)
+        return True
 
     # Figures.
 

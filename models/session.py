@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from models.catalogue import ModelFile
+from models.catalogue import ModelFile, content_of
 from models.describe import describe
 from models.providers import CPU, choose, options_of
 from models.spec import InputSpec, ModelSpec
@@ -107,12 +106,12 @@ def open_session(
         ModelError: the file changed since it was found, is no model of one picture input, or the device is not here.
     """
     provider = provider_for(device)
-    content = _unchanged(model)
-    glance = _glance(model, content)
+    content = content_of(model)
+    glance = _glance(str(model.path), content)
     options = _options(threads)
     for name, size in _free_dimensions(glance, shape):
         options.add_free_dimension_override_by_name(name, size)
-    runtime = _create(model, content, options, options_of(provider, threads, cache))
+    runtime = _create(str(model.path), content, options, options_of(provider, threads, cache))
     if runtime.get_providers()[0] != provider:
         _log.warning("%s was asked for but %s is in use for %s", provider, runtime.get_providers()[0], model.name)
     return Session(runtime, describe(model.name, runtime), threads)
@@ -133,12 +132,21 @@ def inspect(model: ModelFile) -> ModelSpec:
     Raises:
         ModelError: the file changed since it was found, or is no model of one picture input.
     """
-    return describe(model.name, _glance(model, _unchanged(model)))
+    return describe(model.name, _glance(str(model.path), content_of(model)))
 
 
-def _glance(model: ModelFile, content: bytes) -> ort.InferenceSession:
+def inspect_unadmitted(name: str, content: bytes) -> ModelSpec:
+    """The same of a model that is only looked at and will not run: one on its way to the shelf.
+
+    Raises:
+        ModelError: it is no model of one picture input.
+    """
+    return describe(name, _glance(name, content))
+
+
+def _glance(origin: str, content: bytes) -> ort.InferenceSession:
     ort.set_default_logger_severity(_SILENT)
-    return _create(model, content, _options(1, optimised=False), [(CPU, {})])
+    return _create(origin, content, _options(1, optimised=False), [(CPU, {})])
 
 
 def _options(threads: int, *, optimised: bool = True) -> ort.SessionOptions:
@@ -151,21 +159,18 @@ def _options(threads: int, *, optimised: bool = True) -> ort.SessionOptions:
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
     # A pool that spins between frames takes the cores from decoding.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A hostile graph may compute gigabytes out of nothing while it is being loaded; the default is a gigabyte.
+    options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(64 << 20))
     return options
 
 
 def _create(
-    model: ModelFile, content: bytes, options: ort.SessionOptions, providers: Sequence[tuple[str, dict[str, str]]]
+    origin: str, content: bytes, options: ort.SessionOptions, providers: Sequence[tuple[str, dict[str, str]]]
 ) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(content, options, providers=list(providers))
     except _ORT_ERRORS as exc:
-        if "external" in str(exc).casefold():
-            raise ModelError(
-                f"{model.path} keeps its weights in a second file, which is not read: save it as one file, "
-                "with onnx.save(onnx.load(path), new_path)"
-            ) from exc
-        raise ModelError(f"{model.path} cannot be loaded as an ONNX model: {_first_line(exc)}") from exc
+        raise ModelError(f"{origin} cannot be loaded as an ONNX model: {_first_line(exc)}") from exc
 
 
 def _free_dimensions(glance: ort.InferenceSession, shape: tuple[int, int] | None) -> list[tuple[str, int]]:
@@ -178,17 +183,6 @@ def _free_dimensions(glance: ort.InferenceSession, shape: tuple[int, int] | None
     sizes = {0: 1, rows: shape[0] if shape else None, columns: shape[1] if shape else None}
     names = {place: name for place, name in enumerate(dimensions) if isinstance(name, str)}
     return [(names[place], size) for place, size in sizes.items() if place in names and size is not None]
-
-
-def _unchanged(model: ModelFile) -> bytes:
-    """The content that was hashed: the file may have been replaced between finding and loading."""
-    try:
-        content = model.path.read_bytes()
-    except OSError as exc:
-        raise ModelError(f"{model.path} cannot be read: {exc.strerror}") from exc
-    if hashlib.sha256(content).hexdigest() != model.sha256:
-        raise ModelError(f"{model.path} changed while it was being loaded: start again")
-    return content
 
 
 def _as_is(pixels: Pixels) -> NDArray[Any]:

@@ -17,6 +17,8 @@ from stream.errors import UsageError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
+_BOOLEAN = "tag:yaml.org,2002:bool"
+
 # Values of such keys are not repeated in errors.
 _SECRET_KEY = re.compile(r"pass|secret|token|key|url|source", re.IGNORECASE)
 
@@ -79,12 +81,23 @@ def to_yaml(settings: Settings) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values only, and no aliases: nothing here needs them, and a few lines of them fill the memory."""
+    """Plain values only, and no aliases: nothing here needs them, and a few lines of them fill the memory.
+
+    As in YAML 1.2 only true and false are truth values: ``motion: off`` and a camera called ``no`` are words.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the parent's mapping, replaced for this class
+        letter: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+        for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) cannot be used here")
         return super().compose_node(parent, index)
+
+
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def _problem(error: Any, kind: type[Settings]) -> str:

@@ -107,6 +107,12 @@ def test_a_secret_in_a_wrong_value_is_hidden(capsys: pytest.CaptureFixture[str])
     assert "secret" not in said
 
 
+@pytest.mark.parametrize("word", ["off", "on", "yes", "no", "Off"])
+def test_words_of_english_are_words_and_only_true_and_false_are_truth_values(tmp_path: Path, word: str) -> None:
+    read = load_yaml(write(tmp_path, f"word: {word}\n{word}: 1\ntruth: [true, False]"), {})
+    assert read == {"word": word, word: 1, "truth": [True, False]}
+
+
 def test_classes_may_be_numbers() -> None:
     settings = build(RunSettings, {"detector": {"classes": [0, "person"]}}, origin="test")
     assert settings.detector.classes == ("0", "person")

@@ -31,8 +31,10 @@ from stream.recording.settings import RecordSettings
 from stream.sinks.guarded import GuardedFile
 from tests.clips import decode, frame_number
 from tests.conftest import missing
+from tests.live_runs import Run
 from tests.recordings import FPS, NOON, TICKS, Disk, files, numbers, packets, shown
 from tests.results import boxes, grey, result, source
+from tests.rtsp_server import CameraSpec, RtspCamera, available
 
 CLOSE_S = 20.0
 
@@ -341,6 +343,23 @@ def test_retention_makes_room_on_a_full_disk(small_disk: Path) -> None:
     assert rows[0].started_at > NOON, "the oldest gave way"
     assert numbers(rows[-1].path)[-1] > 80, "recording has gone on: the disk holds forty pictures"
     assert sum(len(numbers(row.path)) for row in rows) >= 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", [CameraSpec(b_frames=2), CameraSpec(codec="h265")], ids=["h264", "h265"])
+def test_what_a_real_camera_sends_is_in_the_files_packet_for_packet(tmp_path: Path, spec: CameraSpec) -> None:
+    if not available():
+        missing("GStreamer's RTSP server", "install python3-gi and gir1.2-gst-rtsp-server-1.0")
+    with RtspCamera(spec) as camera, Run(camera.url) as run:
+        run.until_frames(60)
+    one = Recorder(tmp_path, segment_s=1)
+    one.feed(run.tapped.packets)
+    one.close()
+    pictures = [picture for path in files(tmp_path) for picture in decode(path)]
+    assert len(pictures) == len(run.tapped.packets)
+    assert one.recorder.statistics().packets_left_out == 0
+    assert len(files(tmp_path)) >= 2
+    assert {decode(path)[0][0] for path in files(tmp_path)} == {0}
 
 
 def annotated(folder: Path, results: list[FrameResult], *, segment_s: float = 60) -> Recorder:

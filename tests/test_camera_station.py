@@ -129,7 +129,7 @@ def test_a_camera_that_cannot_be_reached_leaves_the_others_running(clip: Path, t
     report = watched.run(during)
     assert ("dead", SourceState.BACKING_OFF) in watched.states
     states = {source.name: source.state for source in report.sources}
-    assert states == {"dead": "refused", "fine": "stopped"}
+    assert states == {"dead": "refused", "fine": "done"}
     told = json.dumps(report.summary()) + str(watched.notes) + str([source.errors for source in report.sources])
     assert "pa55" not in told
 
@@ -154,7 +154,7 @@ def test_an_error_of_ours_in_one_camera_is_said_and_the_others_go_on(clip: Path,
     watched = Watched(settings(tmp_path, cameras), detector=Instant(fail_for="broken"))
     report = watched.run(during)
     assert any("broken failed" in note and "ZeroDivisionError" in note for note in watched.notes)
-    assert {source.name: source.state for source in report.sources}["fine"] == "stopped"
+    assert {source.name: source.state for source in report.sources}["fine"] == "done"
 
 
 def test_cameras_come_go_and_change_while_the_others_never_notice(clip: Path, tmp_path: Path) -> None:

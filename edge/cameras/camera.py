@@ -212,16 +212,16 @@ class Camera:
     def close_window(self, now_s: float) -> WindowSnapshot:
         return self.meter.close_window(now_s)
 
-    def report(self, location: str, *, stopped: bool) -> SourceReport:
-        """How it went, once it has ended."""
+    def report(self, location: str) -> SourceReport:
+        """How it went, once it has ended. A camera that was told to end has done all there was to do."""
         connects = self.status(time.monotonic()).connects
-        state: SourceState = "stopped" if stopped else "done"
+        state: SourceState = "done"
         if self._refused or (connects == 0 and self.meter.frames == 0):
             state = "refused"
         elif self.errors:
             state = "incomplete"
         reason = self._last_status.reason
-        errors = tuple(self.errors) or ((reason,) if state == "refused" and reason else ())
+        errors = tuple(self.errors) or ((f"{self.name}: {reason}",) if state == "refused" and reason else ())
         return SourceReport(
             name=self.name,
             location=location,

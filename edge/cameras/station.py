@@ -73,7 +73,6 @@ class CameraStation:
         self._failures: dict[str, None] = {}
         self._listed = listed
         self._stop = asyncio.Event()
-        self._stopped = False
         self._begun_s = time.monotonic()
 
     @property
@@ -84,7 +83,6 @@ class CameraStation:
 
     def stop(self) -> None:
         """Finish what is on its way and end; call it on the loop's thread."""
-        self._stopped = True
         self._stop.set()
 
     async def run(self) -> RunReport:
@@ -158,8 +156,7 @@ class CameraStation:
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             raise error
         location = parse_address(camera.settings.source).label
-        # A camera that was told to end has not failed to reach its end.
-        self._reports.append(camera.report(location, stopped=self._stopped))
+        self._reports.append(camera.report(location))
 
     async def _end_all(self) -> None:
         await self._end(list(self._running))
@@ -262,7 +259,7 @@ class CameraStation:
             figures=self.meter.totals.snapshot(),
             detections=dict(self.meter.detections.most_common()),
             objects=self.meter.objects(),
-            stopped=self._stopped,
+            stopped=False,  # there is no other end for cameras
             errors=tuple(self._failures),
         )
 

@@ -86,6 +86,14 @@ class LiveClock:
 
     def stamp(self, pts: int | None, dts: int | None, now_s: float, waited_s: float) -> Stamp:
         """The packet's place. ``waited_s`` is how long the reader had to wait for it."""
+        self.missing += pts is None and dts is None
+        return self._stamped(pts, dts, now_s, waited_s)
+
+    def arrived(self, now_s: float, waited_s: float) -> Stamp:
+        """The place of a packet whose source states no times at all."""
+        return self._stamped(None, None, now_s, waited_s)
+
+    def _stamped(self, pts: int | None, dts: int | None, now_s: float, waited_s: float) -> Stamp:
         if self.start_s is None:
             self.start_s = now_s
         elapsed = round((now_s - self.start_s) * _TICKS_A_SECOND)
@@ -121,7 +129,6 @@ class LiveClock:
 
     def _place(self, raw: int | None, elapsed: int, *, waited: bool) -> int:
         if raw is None:
-            self.missing += 1
             return self._next(elapsed)
         if self._shift is None or self._last is None:
             return self._anchored(raw, elapsed)

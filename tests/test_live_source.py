@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import traceback
 from fractions import Fraction
 from pathlib import Path
 
@@ -160,6 +161,7 @@ def test_mjpeg_takes_the_times_of_arrival_and_survives_another_size_and_a_pause(
         run.until_frames(seen + 5)
     assert run.info is not None
     assert run.info.frame_rate == 0
+    assert run.source.losses.pts_missing == 0
     steps_s = [b.pts_s - a.pts_s for a, b in itertools.pairwise(run.frames[5:10])]
     assert np.mean(steps_s) == pytest.approx(0.05, abs=0.02)
     assert all(a.pts < b.pts for a, b in itertools.pairwise(run.frames))
@@ -175,7 +177,10 @@ def test_a_password_over_http_is_taken_and_shown_nowhere(caplog: pytest.LogCaptu
         with Run(camera.url.replace("//", "//user.name:wrong@") + "/mjpeg?token=Xsecret") as refused:
             refused.join()
     assert "the user or password is wrong" in str(refused.refusal)
-    shown = f"{run.status} {run.info} {refused.refusal} {refused.status} {caplog.text}"
+    assert refused.refusal is not None
+    trace = "".join(traceback.format_exception(refused.refusal))
+    assert "HTTPUnauthorizedError" in trace
+    shown = f"{run.status} {run.info} {trace} {refused.status} {caplog.text}"
     assert not [piece for piece in ("user.name", "p@ss", "%2F", "w:rd", "Xsecret", ":wrong") if piece in shown]
 
 
@@ -189,6 +194,7 @@ def test_a_playlist_that_ends_is_played_to_its_end(tmp_path: Path) -> None:
     assert run.status.state is SourceState.ENDED
 
 
+@pytest.mark.slow
 def test_a_live_playlist_that_stands_still_is_connected_anew(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "a.ts", Clip(frames=25))
     write_playlist(tmp_path, clip, ends=False)

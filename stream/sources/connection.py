@@ -121,7 +121,7 @@ class Connection:
                 if self._address.kind is AddressKind.FILE:
                     self.truncated = f"{self._address.label}: reading stopped before the end: {_plain(exc)}"
                     return
-                raise _lost(exc, time.monotonic() - started_s, self._limits) from exc
+                raise _lost(exc, time.monotonic() - started_s, self._limits) from _scrubbed(exc)
             if packet is None:
                 return
             # An empty packet would tell the decoder that this was all.
@@ -188,7 +188,7 @@ def _open_stream(address: Address, limits: Limits) -> InputContainer:
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, OSError) as exc:
-        raise _not_opened(exc, address, time.monotonic() - started_s, limits) from exc
+        raise _not_opened(exc, address, time.monotonic() - started_s, limits) from _scrubbed(exc)
 
 
 def _opening(address: Address, limits: Limits) -> _Opening:
@@ -364,6 +364,12 @@ def _unknown_name(host: str) -> bool:
     except OSError:
         return True
     return False
+
+
+def _scrubbed(exc: Exception) -> Exception:
+    """libav's errors carry the whole address; whoever prints the traceback would print the password."""
+    exc.args = exc.args[:2]
+    return exc
 
 
 def _plain(exc: Exception) -> str:

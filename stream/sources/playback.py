@@ -70,6 +70,7 @@ class Playback:
         self._decoder = CleanDecoder(connection.context, skipped)
         self._freshness = Freshness(max_staleness_s)
         self._track: VideoTrack | None = None
+        self._former_size: tuple[int, int] | None = None
         clock.begin(Fraction(connection.stream.time_base or TIME_BASE), connection.frame_rate, paced=connection.paced)
 
     def shots(self, quit_: threading.Event) -> Iterator[Shot]:
@@ -103,9 +104,10 @@ class Playback:
 
     def _stamp(self, packet: av.Packet[VideoStream], now_s: float, waited_s: float) -> Stamp:
         """Move the packet onto the timeline."""
-        timed = not self.connection.untimed
-        pts, dts = (packet.pts, packet.dts) if timed else (None, None)
-        stamp = self._clock.stamp(pts, dts, now_s, waited_s)
+        if self.connection.untimed:
+            stamp = self._clock.arrived(now_s, waited_s)
+        else:
+            stamp = self._clock.stamp(packet.pts, packet.dts, now_s, waited_s)
         packet.pts, packet.dts = stamp.pts, stamp.dts
         return stamp
 
@@ -138,29 +140,31 @@ class Playback:
 
     def _epoch_of(self, picture: av.VideoFrame) -> int:
         """A change of size reaches the packets before it reaches the pictures that the decoder still held."""
-        context = self.connection.context
-        held = (picture.width, picture.height) != (context.width, context.height)
+        size, context = (picture.width, picture.height), self.connection.context
+        held = size == self._former_size and size != (context.width, context.height)
         return self.epoch - 1 if held else self.epoch
 
     def _notice_change(self, packet: av.Packet[VideoStream]) -> None:
         """Begin a new epoch where the coded pictures change their size or their parameter sets."""
         context, track = self.connection.context, self._track
-        renewed = packet.has_sidedata("new_extradata")
-        if track and not renewed and (track.width, track.height) in {(0, 0), (context.width, context.height)}:
-            return
+        extradata = bytes(packet.get_sidedata("new_extradata")) if packet.has_sidedata("new_extradata") else None
+        if context.width < 1:
+            return  # nothing could be decoded yet, and the source did not say either
         if track is None:
-            extradata = context.extradata or b""
-        else:
+            extradata = extradata or context.extradata
+        elif (track.width, track.height) != (context.width, context.height) or extradata not in {None, track.extradata}:
             # Parameter sets of before do not fit any more; new ones come beside a packet or within it.
-            extradata = bytes(packet.get_sidedata("new_extradata")) if renewed else b""
+            self._former_size = (track.width, track.height)
             self.epoch += 1
+        else:
+            return
         self._track = VideoTrack(
             codec=context.codec.canonical_name,
             width=context.width,
             height=context.height,
             time_base=TIME_BASE,
             frame_rate=self.connection.frame_rate,
-            extradata=extradata,
+            extradata=extradata or b"",
         )
 
     def _hand_on(self, packet: av.Packet[VideoStream]) -> None:

@@ -18,6 +18,8 @@ from typing import Any
 
 GROUP = "239.255.255.250"
 LOOPBACK = "127.0.0.1"
+GZIP = b"\x1f\x8b"
+"""What compressed answers begin with; they are sent as such."""
 
 _ENVELOPE = (
     '<?xml version="1.0" encoding="UTF-8"?><e:Envelope xmlns:e="http://www.w3.org/2003/05/soap-envelope" '
@@ -129,10 +131,12 @@ def _announce(listening: socket.socket, model: Model, camera: FakeCamera, quit_e
         f"onvif://www.onvif.org/name/{model.name} onvif://www.onvif.org/hardware/{model.model.replace(' ', '%20')} "
         f"onvif://www.onvif.org/manufacturer/{model.maker} onvif://www.onvif.org/Profile/Streaming"
     )
-    while not quit_event.is_set():
+    while True:
         try:
             data, sender = listening.recvfrom(65535)
         except TimeoutError:
+            if quit_event.is_set():
+                return
             continue
         question = data.decode()
         camera.questions.append(question)
@@ -173,6 +177,8 @@ def _handler(model: Model) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             if challenge:
                 self.send_header("WWW-Authenticate", challenge)
+            if body.startswith(GZIP):
+                self.send_header("Content-Encoding", "gzip")
             self.send_header("Content-Type", "application/soap+xml; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

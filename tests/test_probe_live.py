@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ import pytest
 
 import videodisco
 from stream.discovery import knocking
-from stream.discovery.diagnosis import path_table
+from stream.discovery.diagnosis import path_table, remark
 from stream.discovery.vendors import VENDOR_PATHS
 from stream.discovery.ws_messages import DISCOVERY_PORT
+from stream.frame import SourceInfo
 from stream.sources import live_probing
-from stream.sources.live_probing import PacketMeter
+from stream.sources.live_probing import LiveProbe, PacketMeter, StreamFigures, live_rows
 from tests import commands, rtsp_server
 from tests.conftest import missing
 from tests.fake_onvif import Model, fake_camera
@@ -124,13 +126,19 @@ def test_a_source_that_is_read_faster_than_it_plays_is_measured_by_its_own_times
     assert meter.figures().gop_frames is None
 
 
-def test_missing_times_are_mended_and_b_frames_are_seen() -> None:
+def test_missing_times_are_mended() -> None:
+    meter = PacketMeter(paced=True)
+    for number in range(20):
+        meter.add(0.0, None if number in {0, 7} else number / 10, 1000, is_keyframe=number % 10 == 0)
+    assert (meter.figures().fps, meter.figures().gop_s) == (10.0, 1.0)
+
+
+def test_pictures_still_to_come_among_b_frames_do_not_count() -> None:
     meter = PacketMeter()
-    for number, own in enumerate([None, 1, 4, 2, None, 3 + 3, 5]):
-        meter.add(number / 10, None if own is None else own / 10, 1000, is_keyframe=number == 0)
-    figures = meter.figures()
-    assert figures.b_frames
-    assert figures.fps == 10.0
+    shown = [0, *(4 * group + step for group in range(15) for step in (4, 2, 1, 3))]
+    for number, order in enumerate(shown[:-3]):
+        meter.add(number / 25, order / 25, 1000, is_keyframe=number == 0)
+    assert (meter.figures().fps, meter.figures().b_frames) == (25.0, True)
 
 
 def test_without_times_the_clock_counts() -> None:
@@ -145,6 +153,19 @@ def test_too_little_to_measure_is_no_error() -> None:
     assert meter.figures().fps is None
     meter.add(0.0, 0.0, 1, is_keyframe=True)
     assert meter.figures().bits_per_s is None
+
+
+def test_facts_are_said_in_plain_words() -> None:
+    info = SourceInfo("cam", "rtsp://***@cam/x", "rtsp", "mjpeg", 64, 48, Fraction(0), Fraction(1, 90_000))
+    every = StreamFigures(40, 2.0, 20.0, 1_500_000, 1, 0.05, b_frames=False)
+    seldom = StreamFigures(1, 0.0, None, None, None, None, b_frames=False)
+    facts = dict(live_rows(LiveProbe(info, "RTSP over TCP", 0.5, every)))
+    assert facts["keyframes"] == "every frame"
+    assert facts["rate"] == "20.0 fps measured over 2.0 s"
+    assert facts["bitrate"] == "1.50 Mbit/s"
+    facts = dict(live_rows(LiveProbe(info, "RTSP over TCP", 0.5, seldom)))
+    assert facts["rate"] == "too few pictures came"
+    assert facts["keyframes"].startswith("fewer than two")
 
 
 # Real cameras
@@ -350,3 +371,10 @@ def test_the_table_of_paths_fits_its_columns() -> None:
     assert len({line.index("/") for line in rows if "Frigate" not in line}) == 1
     assert "small stream" in hint
     assert example.endswith("@10.0.0.5/Streaming/Channels/102'")
+
+
+def test_the_documentation_lists_the_same_paths() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "finding-cameras.md").read_text(encoding="utf-8")
+    for vendor in VENDOR_PATHS:
+        sub = f"`{vendor.sub}`" if vendor.sub else ""
+        assert f"| {vendor.maker} | `{vendor.main}` | {sub} | {remark(vendor)} |" in text

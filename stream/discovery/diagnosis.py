@@ -67,7 +67,7 @@ def diagnose(address: Address, failure: DisconnectedError) -> Diagnosis:
 
 def path_table(vendors: Iterable[VendorPaths], place: str) -> Iterator[str]:
     """The makers' paths as aligned lines, with how to try one at ``place``, a host with or without a port."""
-    rows = [(vendor.maker, vendor.main, vendor.sub, _remark(vendor)) for vendor in vendors]
+    rows = [(vendor.maker, vendor.main, vendor.sub, remark(vendor)) for vendor in vendors]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
         yield f"  {'  '.join(f'{cell:{width}}' for cell, width in zip(row, widths, strict=True))}".rstrip()
@@ -76,7 +76,8 @@ def path_table(vendors: Iterable[VendorPaths], place: str) -> Iterator[str]:
     yield f"  videodisco probe 'rtsp://USER:PASSWORD@{place}{path}'"
 
 
-def _remark(vendor: VendorPaths) -> str:
+def remark(vendor: VendorPaths) -> str:
+    """What else there is to know of a maker's address."""
     scheme = "" if vendor.scheme == "rtsp" else f"{vendor.scheme}, "
     port = "" if vendor.port == RTSP_PORT else f"{scheme}port {vendor.port}"
     return "; ".join(part for part in (port, vendor.note) if part)

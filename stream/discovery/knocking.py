@@ -82,7 +82,7 @@ async def _content_type(url: str, timeout_s: float) -> str:
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
+            aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
             session.get(url, ssl=False, max_redirects=MAX_REDIRECTS) as response,
         ):
             return str(response.headers.get("Content-Type", "")).partition(";")[0].strip().lower()

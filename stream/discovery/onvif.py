@@ -75,7 +75,9 @@ async def find_cameras(search: Search) -> Found:
     hosts = [await _ip_address(host) for host in search.hosts]
     connector = aiohttp.TCPConnector(limit=MAX_ASKED_AT_ONCE, force_close=True)
     untimed = aiohttp.ClientTimeout(total=None)  # every talk has a deadline of its own
-    async with aiohttp.ClientSession(connector=connector, timeout=untimed, cookie_jar=aiohttp.DummyCookieJar()) as http:
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=untimed, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+    ) as http:
         talks = _Talks(http, search)
         questions = Questions(talks.begin)
         if hosts:

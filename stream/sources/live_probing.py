@@ -32,12 +32,17 @@ LOOK_LIMIT_S = 15.0
 """How long a look takes at most, whatever comes."""
 
 SOUND_LIMIT_S = 2.0
+SOUND_RETRIES_S = (0.0, 0.3, 0.6)
+"""Pauses before each try: a server still busy with ending the last connection refuses the next for a moment."""
 
 CLOCK_TOLERANCE_S = 0.5
 """How far a stream's own times may fall behind the clock and still be believed."""
 
 BURST_LIMIT_S = 5.0
 """How far they may be ahead: some servers begin with all pictures since the last keyframe."""
+
+REORDERED_LIMIT = 16
+"""How many pictures, at most, a coded one may be sent ahead of those shown before it."""
 
 _NO_PICTURE = (
     f"it sends video, but no clean picture came in {LOOK_LIMIT_S:g} s; set its distance of keyframes to a second or two"
@@ -122,6 +127,7 @@ class PacketMeter:
         """What was measured so far."""
         times_s = self._times_s()
         span_s, count = _span_s(times_s), len(times_s)
+        b_frames = any(later < earlier for earlier, later in pairwise(times_s))
         keys = [number for number, seen in enumerate(self._seen) if seen.is_keyframe]
         steps = list(pairwise(keys))
         measurable = count > 1 and span_s > 0
@@ -130,11 +136,11 @@ class PacketMeter:
         return StreamFigures(
             packets=count,
             span_s=round(span_s, 3),
-            fps=round((count - 1) / span_s, 2) if measurable else None,
+            fps=_rate(times_s, incomplete=REORDERED_LIMIT if b_frames else 0),
             bits_per_s=round(8 * size_bytes / span_s) if measurable else None,
             gop_frames=max((after - before for before, after in steps), default=None),
             gop_s=max((round(times_s[after] - times_s[before], 3) for before, after in steps), default=None),
-            b_frames=any(later < earlier for earlier, later in pairwise(times_s)),
+            b_frames=b_frames,
         )
 
     def _times_s(self) -> list[float]:
@@ -158,6 +164,13 @@ def _mended(times_s: list[float | None]) -> list[float]:
         mended.append(following_s if time_s is None else time_s)
         following_s = mended[-1] + step_s
     return mended
+
+
+def _rate(times_s: list[float], *, incomplete: int) -> float | None:
+    """Pictures a second; between the ``incomplete`` last ones some may be still to come."""
+    complete_s = sorted(times_s)[: len(times_s) - incomplete]
+    span_s = _span_s(complete_s)
+    return round((len(complete_s) - 1) / span_s, 2) if span_s > 0 else None
 
 
 def probe_live(address: Address, limits: ProbeLimits, clock: Callable[[], float] = time.monotonic) -> LiveProbe:
@@ -231,11 +244,16 @@ def rtsp_sound(address: Address, limits: ProbeLimits) -> AudioInfo | None:
         "protocol_whitelist": "rtsp,rtp,udp,tcp,tls,crypto",
         "analyzeduration": "500000",
     }
-    try:
-        with av.open(address.url, format="rtsp", options=options, timeout=SOUND_LIMIT_S) as container:
-            return _sound(container.streams.audio)
-    except (av.error.FFmpegError, OSError):
-        return None
+    for pause_s in SOUND_RETRIES_S:
+        time.sleep(pause_s)
+        try:
+            with av.open(address.url, format="rtsp", options=options, timeout=SOUND_LIMIT_S) as container:
+                return _sound(container.streams.audio)
+        except av.error.HTTPServerError:
+            continue
+        except (av.error.FFmpegError, OSError):
+            break
+    return None
 
 
 def _transport(address: Address, limits: ProbeLimits) -> str:
@@ -272,4 +290,6 @@ def live_rows(probe: LiveProbe) -> list[tuple[str, str]]:
 def _keyframes(figures: StreamFigures) -> str:
     if figures.gop_frames is None or figures.gop_s is None:
         return f"fewer than two in {figures.span_s:.1f} s; a shorter distance makes starts and reconnections quicker"
+    if figures.gop_frames == 1:
+        return "every frame"
     return f"every {figures.gop_frames} frames ({figures.gop_s:.1f} s) at most"

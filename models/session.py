@@ -106,15 +106,36 @@ def open_session(
         ModelError: the file changed since it was found, is no model of one picture input, or the device is not here.
     """
     provider = provider_for(device)
-    content = content_of(model)
-    glance = _glance(str(model.path), content)
+    session = _open(
+        model.name, str(model.path), content_of(model), shape, threads, options_of(provider, threads, cache)
+    )
+    if session.provider != provider:
+        _log.warning("%s was asked for but %s is in use for %s", provider, session.provider, model.name)
+    return session
+
+
+def open_unadmitted(name: str, content: bytes, shape: tuple[int, int] | None) -> Session:
+    """Load a model that nobody has admitted yet: only for a trial in a process that may die of it.
+
+    Raises:
+        ModelError: it is no model of one picture input.
+    """
+    return _open(name, name, content, shape, 1, [(CPU, {})])
+
+
+def _open(
+    name: str,
+    origin: str,
+    content: bytes,
+    shape: tuple[int, int] | None,
+    threads: int,
+    providers: Sequence[tuple[str, dict[str, str]]],
+) -> Session:
     options = _options(threads)
-    for name, size in _free_dimensions(glance, shape):
-        options.add_free_dimension_override_by_name(name, size)
-    runtime = _create(str(model.path), content, options, options_of(provider, threads, cache))
-    if runtime.get_providers()[0] != provider:
-        _log.warning("%s was asked for but %s is in use for %s", provider, runtime.get_providers()[0], model.name)
-    return Session(runtime, describe(model.name, runtime), threads)
+    for dimension, size in _free_dimensions(_glance(origin, content), shape):
+        options.add_free_dimension_override_by_name(dimension, size)
+    runtime = _create(origin, content, options, providers)
+    return Session(runtime, describe(name, runtime), threads)
 
 
 def provider_for(device: str) -> str:

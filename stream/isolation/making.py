@@ -1,20 +1,21 @@
-"""The source that the child decodes, made of what the parent sent."""
+"""The source that the child decodes, made of what the parent sent; imports what is heavy late."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
-from stream.attention import Attention, LookSettings
 from stream.frame import Pixels
 from stream.isolation.messages import Start
 from stream.isolation.pulse import Pulse
 from stream.packets import PacketTap
 from stream.sources.address import Address
 from stream.sources.base import PictureDemand, Source
-from stream.sources.live import LiveSettings
 from stream.sources.status import SourceStatus
+
+if TYPE_CHECKING:
+    from stream.attention import Attention
 
 
 class WatchedSource(Source, Protocol):
@@ -49,18 +50,28 @@ class FeltAttention:
         return self._attention.still
 
 
-def make_source(
-    start: Start, pulse: Pulse, wants_pictures: Callable[[], PictureDemand], tap: PacketTap
+Factory: TypeAlias = Callable[[Start, Pulse, Callable[[], PictureDemand], PacketTap | None], WatchedSource]
+"""What makes the source: of what the parent says, with the pulse to beat, the demand for pictures, and the tap."""
+
+
+def live_source(
+    start: Start, pulse: Pulse, wants_pictures: Callable[[], PictureDemand], tap: PacketTap | None
 ) -> WatchedSource:
-    """Call the factory that ``start`` names as ``module:name``."""
-    module, _, name = start.factory.partition(":")
-    factory = getattr(importlib.import_module(module), name)
-    source = factory(
+    """The real one."""
+    from stream.attention import Attention, LookSettings
+    from stream.sources.live import LiveSettings, LiveSource
+
+    return LiveSource(
         Address(start.address_kind, start.url, start.label),
         name=start.name,
         settings=LiveSettings.model_validate(start.settings),
         attention=FeltAttention(Attention(LookSettings.model_validate(start.look)), pulse),
         wants_pictures=wants_pictures,
-        tap=tap if start.tapped else None,
+        tap=tap,
     )
-    return cast("WatchedSource", source)
+
+
+def factory_named(path: str) -> Factory:
+    """``module:name``, imported."""
+    module, _, name = path.partition(":")
+    return cast("Factory", getattr(importlib.import_module(module), name))

@@ -196,8 +196,8 @@ class LayOut(Message):
 
 
 class Picture(Message):
-    """A frame. Its pixels, the whole picture's and then the network's, are in ``slot`` of the shared memory; where there
-    is no such memory, in the payload."""
+    """A frame. Its pixels, the whole picture's and then the network's, are in ``slot`` of the shared memory; where
+    there is no such memory, in the payload."""
 
     kind: Literal["picture"] = "picture"
     index: Count

@@ -6,11 +6,11 @@ import contextlib
 import queue
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from stream.errors import DecodeError, SourceError
 from stream.frame import Frame, NetworkView
 from stream.isolation.link import Link, LinkEndedError
+from stream.isolation.making import WatchedSource, factory_named
 from stream.isolation.memory import ChildMemory, Layout
 from stream.isolation.messages import (
     Coded,
@@ -31,9 +31,6 @@ from stream.isolation.pulse import Pulse
 from stream.packets import EncodedPacket, VideoTrack
 from stream.sources.base import SourceLosses
 from stream.sources.status import SourceState, SourceStatus
-
-if TYPE_CHECKING:
-    from stream.isolation.making import WatchedSource
 
 REPORT_EVERY_S = 0.25
 HEARTBEAT_S = 1.0
@@ -96,10 +93,9 @@ class Worker:
         self._outbox.put_word(over)
 
     def _play(self) -> None:
-        # Imported late: it takes half a second, in which the parent is already told that all is well.
-        from stream.isolation.making import make_source
-
-        source = self._source = make_source(self._start, self._pulse, lambda: self._demand, self._outbox)
+        make = factory_named(self._start.factory)
+        tap = self._outbox if self._start.tapped else None
+        source = self._source = make(self._start, self._pulse, lambda: self._demand, tap)
         info = source.open()
         with contextlib.closing(source):
             self._outbox.put_word(Opened.of(info))

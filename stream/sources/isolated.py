@@ -36,11 +36,11 @@ file, which does not change, is given up then."""
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """How the child is kept. ``factory`` (``module:name``) makes the source within it, as
-    :class:`stream.sources.live.LiveSource` is made. ``margin_s`` is how much longer than the source would take to
-    give up by itself a child may be silent. ``shared_memory`` is used where the system has it."""
+    """How the child is kept. ``factory`` (``module:name``) makes the source within it, as a
+    :data:`stream.isolation.making.Factory`. ``margin_s`` is how much longer than the source would take to give up by
+    itself a child may be silent. ``shared_memory`` is used where the system has it."""
 
-    factory: str = "stream.sources.live:LiveSource"
+    factory: str = "stream.isolation.making:live_source"
     margin_s: float = 5.0
     shared_memory: bool = True
 

@@ -15,16 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.files import MAX_BYTES, complete, read, read_checked
+from models.files import MAX_BYTES as MAX_BYTES
+from models.files import complete, read, read_checked
+from models.guard import Survey
 from models.shelf import store
 from models.trust.policy import ANY_MODEL, Offer, TrustSettings, admit, read_signature
 from models.trust.signing import WHOLE
 from stream.errors import ModelError
 
-__all__ = ["AUTO", "BUNDLED", "FLOAT", "INT8", "MAX_BYTES", "ModelFile", "bundled_names", "content_of", "find"]
-
 BUNDLED = Path(__file__).parent / "bundled"
 AUTO = "auto"
+SHELF, FILE = "shelf", "file"
 FLOAT = "nanodet-g-416"
 INT8 = "nanodet-g-416-int8"
 
@@ -62,6 +63,20 @@ def bundled_names() -> list[str]:
     return sorted(card.stem for card in BUNDLED.glob("*.json"))
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that was found and is what its card says, but that nobody has admitted: it can be shown, not loaded."""
+
+    name: str
+    where: str
+    path: Path
+    content: bytes
+    sha256: str
+    offers: tuple[Offer, ...]
+    card: Mapping[str, Any] | None = None
+    survey: Survey | None = None
+
+
 def find(name_or_path: str, trust: TrustSettings = ANY_MODEL) -> ModelFile:
     """The model of this name, bundled or on the shelf, ``auto`` for the bundled one that suits this processor, or the
     file at this path. Bundled names win over those of the shelf, and names over files; ``./NAME`` is always a file.
@@ -70,13 +85,27 @@ def find(name_or_path: str, trust: TrustSettings = ANY_MODEL) -> ModelFile:
         ModelError: there is none, it is no ONNX file or a dangerous one, not the one its card or manifest describes,
             or not signed as ``trust`` or this machine's own policy requires.
     """
+    found = look_up(name_or_path)
+    label = str(found.path) if found.where == FILE else f"the model {found.name}"
+    signer = admit(label, found.offers, trust)
+    version = str(found.card["version"]) if found.card else ""
+    external = found.survey.external if found.survey else ()
+    return ModelFile(found.name, version, found.path, found.sha256, found.card, signer, external)
+
+
+def look_up(name_or_path: str) -> Candidate:
+    """As :func:`find`, but whoever signed it or did not.
+
+    Raises:
+        ModelError: as there, but for signatures.
+    """
     name = default_build()[0] if name_or_path == AUTO else name_or_path
     if name in bundled_names():
-        return _bundled(name, trust)
+        return _bundled(name)
     if name in store.names():
         if Path(name).is_file():
             _log.warning("%s is taken from the shelf; for the file in this folder say ./%s", name, name)
-        return _shelved(name, trust)
+        return _shelved(name)
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         raise ModelError(f"{path} is a folder, not a model file: name the .onnx file in it")
@@ -86,7 +115,7 @@ def find(name_or_path: str, trust: TrustSettings = ANY_MODEL) -> ModelFile:
         raise ModelError(
             f"there is no model {name_or_path!r}: bundled are {known}{shelved}; a path to an .onnx file works too"
         )
-    return _loose(path, trust)
+    return _loose(path)
 
 
 def content_of(model: ModelFile) -> bytes:
@@ -123,34 +152,30 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     )
 
 
-def _bundled(name: str, trust: TrustSettings) -> ModelFile:
+def _bundled(name: str) -> Candidate:
     card_path = BUNDLED / f"{name}.json"
     try:
         card = json.loads(card_path.read_text(encoding="utf-8"))
-        path, version, expected = BUNDLED / card["file"], str(card["version"]), card["sha256"]
+        path, expected, _ = BUNDLED / card["file"], card["sha256"], card["version"]
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise ModelError(f"the card {card_path} of a bundled model cannot be read: reinstall VideoDisco") from exc
     content = read(path)
     seen = hashlib.sha256(content).hexdigest()
     if seen != expected:
         raise ModelError(f"{path} is not the bundled file: its sha256 is {seen}, its card says {expected}; reinstall")
-    signer = admit(f"the model {name}", store.offers(seen, content), trust)
-    return ModelFile(name, version, path, seen, card, signer)
+    return Candidate(name, "bundled", path, content, seen, tuple(store.offers(seen, content)), card)
 
 
-def _shelved(name: str, trust: TrustSettings) -> ModelFile:
+def _shelved(name: str) -> Candidate:
     shelved = store.take(name)
-    manifest = shelved.manifest
-    signer = admit(f"the model {name}", shelved.offers(), trust)
-    card = manifest.model_dump(mode="json")
-    return ModelFile(name, manifest.version, shelved.path, manifest.sha256, card, signer)
+    card = shelved.manifest.model_dump(mode="json")
+    return Candidate(name, SHELF, shelved.path, shelved.content, card["sha256"], tuple(shelved.offers()), card)
 
 
-def _loose(path: Path, trust: TrustSettings) -> ModelFile:
+def _loose(path: Path) -> Candidate:
     checked = read_checked(path)
     content = checked.content
     sha256 = hashlib.sha256(content).hexdigest()
     beside = read_signature(path.with_name(f"{path.name}.sig"))
     offers = store.offers(sha256, content) + ([Offer(beside, {WHOLE: content})] if beside else [])
-    signer = admit(str(path), offers, trust)
-    return ModelFile(path.stem, "", path, sha256, None, signer, checked.survey.external)
+    return Candidate(path.stem, FILE, path, content, sha256, tuple(offers), None, checked.survey)

@@ -139,7 +139,7 @@ def test_hostile_metadata_is_refused(tmp_path: Path, key: str, value: str) -> No
         (echo(inputs=2), "has 2 inputs"),
         (echo(shape=[1, 3, 64]), r"images \[1 x 3 x 64\]"),
         (echo(shape=[1, 4, 64, 64]), r"images \[1 x 4 x 64 x 64\]"),
-        (echo(shape=[8, 3, 64, 64]), r"images \[8 x 3 x 64 x 64\]"),
+        (echo(shape=[65, 3, 64, 64]), r"images \[65 x 3 x 64 x 64\]"),
         (echo(TensorProto.INT64), r"tensor\(int64\)"),
     ],
 )
@@ -166,7 +166,7 @@ def test_pictures_of_another_kind_are_refused(tmp_path: Path, pixels: NDArray[An
 def test_protobuf_that_is_no_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.onnx"
     path.write_bytes(b"\x08\x0aand then nothing of the kind")
-    with pytest.raises(ModelError, match=r"mine\.onnx cannot be loaded as an ONNX model"):
+    with pytest.raises(ModelError, match=r"mine\.onnx is refused: it is damaged, or no ONNX model at all"):
         open_session(find(str(path)), threads=1, shape=None)
 
 
@@ -174,7 +174,7 @@ def test_a_truncated_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "half.onnx"
     content = find(INT8).path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match="is refused: it is damaged"):
         open_session(find(str(path)), threads=1, shape=None)
 
 
@@ -246,7 +246,7 @@ def test_opening_a_session_imports_neither_opencv_nor_onnx() -> None:
     code = (
         "import sys; from models.catalogue import find; from models.session import open_session;"
         "open_session(find('auto'), threads=1, shape=(64, 64)).warm_up();"
-        "print(sorted({'cv2', 'onnx', 'av', 'supervision'} & sys.modules.keys()))"
+        "print(sorted({'cv2', 'onnx', 'av', 'supervision', 'model_signing', 'cryptography'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")

@@ -1,0 +1,88 @@
+"""Putting a file on the shelf: looked through, recognised, tried out, and copied with a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.catalogue import AUTO, bundled_names
+from models.families import recognise
+from models.files import Checked, read_checked
+from models.guard import Survey
+from models.session import inspect_unadmitted
+from models.shelf import store, trial
+from models.shelf.manifest import InputCard, Manifest, SourceCard
+from models.spec import InputSpec
+from models.trust.policy import read_signature
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """``fresh`` is False where the very same model was there already."""
+
+    manifest: Manifest
+    fresh: bool
+
+
+def add(path: Path, name: str, *, source: SourceCard | None = None, licence: str = "", replace: bool = False) -> Added:
+    """Copy a model file to the shelf under ``name``; a signature beside it (``FILE.sig``) comes along.
+
+    Raises:
+        ModelError: the name is none or taken, the file is refused, or no family knows it.
+        OutputError: the shelf cannot be written.
+    """
+    store.check_name(name, [AUTO, *bundled_names()])
+    checked = read_checked(path)
+    manifest = _manifest(name, checked, source or _local(path, checked), licence)
+    if trial.kept(manifest.sha256) is None:
+        trial.keep(manifest.sha256, trial.run(name, checked.content))
+    fresh = store.put(manifest, checked.content, replace=replace)
+    if beside := read_signature(path.with_name(f"{path.name}.sig")):
+        store.put_loose_signature(manifest.sha256, beside)
+    return Added(manifest, fresh)
+
+
+def described(name: str, content: bytes, survey: Survey) -> dict[str, Any]:
+    """What a card says of a model that is only known by its content.
+
+    Raises:
+        ModelError: it is no model of one picture input, or no family knows it.
+    """
+    spec = inspect_unadmitted(name, content)
+    licence = survey.metadata.get("licence", survey.metadata.get("license", ""))
+    return {
+        "task": spec.task,
+        "family": recognise(spec).name,
+        "classes": tuple(spec.names),
+        "input": _input(spec.input),
+        "precision": survey.precision,
+        "licence": licence[:1000],
+    }
+
+
+def _manifest(name: str, checked: Checked, source: SourceCard, licence: str) -> Manifest:
+    told = described(name, checked.content, checked.survey)
+    return Manifest(
+        name=name,
+        source=source,
+        size_bytes=len(checked.content),
+        sha256=hashlib.sha256(checked.content).hexdigest(),
+        **(told | {"licence": licence or told["licence"]}),
+    )
+
+
+def _input(spec: InputSpec) -> InputCard:
+    return InputCard(
+        dtype=spec.dtype,
+        layout=spec.layout,
+        height=spec.height,
+        width=spec.width,
+        colour="rgb" if spec.rgb else "bgr",
+    )
+
+
+def _local(path: Path, checked: Checked) -> SourceCard:
+    """A file of the user's own; with its weights beside it, the hash is that of all together."""
+    return SourceCard(location=str(path.absolute()), sha256=hashlib.sha256(checked.content).hexdigest())

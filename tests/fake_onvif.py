@@ -90,12 +90,11 @@ def probe_match(relates_to: str, addresses: str, *, scopes: str = "", endpoint: 
 def fake_camera(model: Model | None = None, *, discovery_port: int = 0, on_group: bool = True) -> Iterator[FakeCamera]:
     """A camera on loopback, until the block ends; a free ``discovery_port`` is chosen for 0."""
     model = model or Model()
-    server = ThreadingHTTPServer((LOOPBACK, 0), _handler(model))
-    server.daemon_threads = True
+    server = _Server((LOOPBACK, 0), _Handler)
     listening = _listening(discovery_port, on_group=on_group)
     address = f"http://{LOOPBACK}:{server.server_port}/onvif/device_service"
     camera = FakeCamera(address, server.server_port, listening.getsockname()[1])
-    server.camera = camera  # type: ignore[attr-defined] # the handler finds it there
+    server.model, server.camera = model, camera
     quit_event = threading.Event()
     threads = [
         threading.Thread(target=server.serve_forever, args=(0.05,), name="fake-onvif-http"),
@@ -112,6 +111,14 @@ def fake_camera(model: Model | None = None, *, discovery_port: int = 0, on_group
             thread.join()
         server.server_close()
         listening.close()
+
+
+class _Server(ThreadingHTTPServer):
+    """A web server that knows whose it is."""
+
+    daemon_threads = True
+    model: Model
+    camera: FakeCamera
 
 
 def _listening(port: int, *, on_group: bool) -> socket.socket:
@@ -151,52 +158,51 @@ def _announce(listening: socket.socket, model: Model, camera: FakeCamera, quit_e
             listening.sendto(answer, sender)
 
 
-def _handler(model: Model) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            request = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            camera: FakeCamera = self.server.camera  # type: ignore[attr-defined] # put there by fake_camera
-            camera.requests.append(request)
-            if model.drip:
-                self._drip()
-            elif model.redirect:
-                self.send_response(307)
-                self.send_header("Location", f"http://{LOOPBACK}:{camera.port}/elsewhere")
-                self.end_headers()
-            elif model.http is not None:
-                self._answer(200, model.http(request))
-            elif model.digest and _is_guarded(model, request) and not _has_http_digest(model, self.headers):
-                self._answer(401, b"", 'Digest realm="camera", nonce="5f2a", qop="auth", algorithm=MD5')
-            elif not model.digest and _is_guarded(model, request) and not _is_signed(model, request):
-                fault = _FAULT.format(code="ter:NotAuthorized", reason="Sender not Authorized")
-                self._answer(400, _body(fault))
-            else:
-                self._answer(200, _body(_answer_to(model, request, camera)))
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
 
-        def _answer(self, status: int, body: bytes, challenge: str = "") -> None:
-            self.send_response(status)
-            if challenge:
-                self.send_header("WWW-Authenticate", challenge)
-            if body.startswith(GZIP):
-                self.send_header("Content-Encoding", "gzip")
-            self.send_header("Content-Type", "application/soap+xml; charset=utf-8")
-            self.send_header("Content-Length", str(len(body)))
+    def do_POST(self) -> None:
+        request = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        model, camera = self.server.model, self.server.camera
+        camera.requests.append(request)
+        if model.drip:
+            self._drip()
+        elif model.redirect:
+            self.send_response(307)
+            self.send_header("Location", f"http://{LOOPBACK}:{camera.port}/elsewhere")
             self.end_headers()
-            self.wfile.write(body)
+        elif model.http is not None:
+            self._answer(200, model.http(request))
+        elif model.digest and _is_guarded(model, request) and not _has_http_digest(model, self.headers):
+            self._answer(401, b"", 'Digest realm="camera", nonce="5f2a", qop="auth", algorithm=MD5')
+        elif not model.digest and _is_guarded(model, request) and not _is_signed(model, request):
+            fault = _FAULT.format(code="ter:NotAuthorized", reason="Sender not Authorized")
+            self._answer(400, _body(fault))
+        else:
+            self._answer(200, _body(_answer_to(model, request, camera)))
 
-        def _drip(self) -> None:
-            try:
-                self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Padding: ")
-                while True:
-                    self.wfile.write(b"x")
-                    time.sleep(0.02)
-            except OSError:
-                return
+    def _answer(self, status: int, body: bytes, challenge: str = "") -> None:
+        self.send_response(status)
+        if challenge:
+            self.send_header("WWW-Authenticate", challenge)
+        if body.startswith(GZIP):
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Type", "application/soap+xml; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
-        def log_message(self, *_arguments: Any) -> None:
-            """Says nothing."""
+    def _drip(self) -> None:
+        try:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Padding: ")
+            while True:
+                self.wfile.write(b"x")
+                time.sleep(0.02)
+        except OSError:
+            return
 
-    return Handler
+    def log_message(self, *_arguments: Any) -> None:
+        """Says nothing."""
 
 
 def _body(body: str) -> bytes:

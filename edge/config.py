@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from edge.cameras.settings import CameraDefaults, CameraName, CameraSettings, under_defaults
 from edge.events.settings import MqttSettings, WebhookSettings
 from edge.zones import ClassWord
+from models.trust.policy import TrustSettings
 from stream.config import Settings
 from stream.telemetry import MlflowSettings
 
@@ -93,13 +94,14 @@ class RunSettings(Settings):
     detector: DetectorSettings = DetectorSettings()
     output: OutputSettings = OutputSettings()
     mlflow: MlflowSettings = MlflowSettings()
+    trust: TrustSettings = TrustSettings()
     resume: bool = Field(default=False, description="Skip what a former run of the same name finished.")
 
     def shaping_results(self) -> RunSettings:
         """These settings with all that leaves a source's results as they are set back to its default."""
         output = self.output.model_copy(update={"project": Path(), "name": "run", "exist_ok": False})
         detector = self.detector.model_copy(update={"workers": None})
-        others = {"sources": (), "resume": False, "mlflow": MlflowSettings()}
+        others = {"sources": (), "resume": False, "mlflow": MlflowSettings(), "trust": TrustSettings()}
         return self.model_copy(update={"output": output, "detector": detector, **others})
 
     @model_validator(mode="before")

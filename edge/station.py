@@ -183,7 +183,7 @@ class Station:
     def _make_detector(self) -> OnnxDetector:
         settings = self._settings.detector
         weakest = weakest_wanted(self._settings.tracker, settings.confidence)
-        loaded = LoadedModel(find(settings.model), settings, self._slots)
+        loaded = LoadedModel(find(settings.model, self._settings.trust), settings, self._slots)
         return OnnxDetector(loaded, settings.model_copy(update={"confidence": weakest}))
 
     def _source(self, listed: Listed, outputs: _Outputs) -> FileSource:

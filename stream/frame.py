@@ -96,11 +96,12 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """Which model answered."""
+    """Which model answered. ``signer`` is the trusted key that signed it, empty where none did."""
 
     name: str
     version: str
     sha256: str
+    signer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from edge.loaded_model import LoadedModel
 from edge.slots import SlotPlan
 from edge.tracker import tracker_maker
 from models.catalogue import find
+from models.trust.policy import ANY_MODEL
 from stream.frame import Frame, FrameResult, SourceInfo, Timings
 from stream.machine import usable_cores
 from stream.overlay import Overlay
@@ -60,7 +61,8 @@ RECORDING = frozenset({"picture", "draw and encode"})
 def measure(clip: Path, model: str) -> Bound:
     """Measure every stage on the first frames of ``clip``."""
     stages: dict[str, float] = {}
-    detector = OnnxDetector(LoadedModel(find(model), DetectorSettings(), SlotPlan(1, 1)), DetectorSettings())
+    loaded = LoadedModel(find(model, ANY_MODEL), DetectorSettings(), SlotPlan(1, 1))
+    detector = OnnxDetector(loaded, DetectorSettings())
     pictures = _timed(stages, "decode", lambda: _decode(clip))
     converter = PictureConverter()
     view = detector.view(pictures[0].width, pictures[0].height)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.catalogue import find
+from models.trust.policy import ANY_MODEL
 from stream.errors import VideoDiscoError
 from stream.telemetry.locks import is_held
 
@@ -41,7 +42,7 @@ class Measured:
 
 def contenders(clip: Path) -> list[Contender]:
     """The plain loop first, then ours in the ways that people run it."""
-    plain = ("-m", "edge.bench.plain_loop", str(clip), str(find(PLAIN_MODEL).path), "{folder}/plain.mp4")
+    plain = ("-m", "edge.bench.plain_loop", str(clip), str(find(PLAIN_MODEL, ANY_MODEL).path), "{folder}/plain.mp4")
     ours = ("-m", "videodisco", "run", str(clip), "--quiet", "--project", "{folder}")
     return [
         Contender("plain loop, float, recording", plain),

@@ -112,7 +112,8 @@ class Assembly:
         """A detector as the camera wants it; cameras with the same model share it."""
         wanted = self.detector_settings(self._settings, camera)
         if wanted.model not in self._models:
-            self._models[wanted.model] = LoadedModel(find(wanted.model), wanted, self.slots)
+            model = find(wanted.model, self._settings.trust)
+            self._models[wanted.model] = LoadedModel(model, wanted, self.slots)
         weakest = weakest_wanted(self._tracker_name(camera), wanted.confidence)
         return OnnxDetector(self._models[wanted.model], wanted.model_copy(update={"confidence": weakest}))
 

@@ -10,6 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from edge import cli as edge_cli
+from models import cli as models_cli
 from stream.errors import EXIT_BUG, EXIT_DONE, EXIT_SIGINT, EXIT_USAGE, VideoDiscoError
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 edge_cli.mount(app)
+app.add_typer(models_cli.app, name="models")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

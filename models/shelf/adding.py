@@ -14,6 +14,7 @@ from models.guard import Survey
 from models.session import inspect_unadmitted
 from models.shelf import store, trial
 from models.shelf.manifest import InputCard, Manifest, SourceCard
+from models.shelf.upstream import PULLABLE
 from models.spec import InputSpec
 from models.trust.policy import read_signature
 
@@ -35,7 +36,9 @@ def add(path: Path, name: str, *, source: SourceCard | None = None, licence: str
     """
     store.check_name(name, [AUTO, *bundled_names()])
     checked = read_checked(path)
-    manifest = _manifest(name, checked, source or _local(path, checked), licence)
+    known = next((entry for entry in PULLABLE if entry.sha256 == _sha256(checked.content)), None)
+    source = source or (known.source() if known else _local(path, checked))
+    manifest = _manifest(name, checked, source, licence or (known.licence if known else ""))
     if trial.kept(manifest.sha256) is None:
         trial.keep(manifest.sha256, trial.run(name, checked.content))
     fresh = store.put(manifest, checked.content, replace=replace)
@@ -68,7 +71,7 @@ def _manifest(name: str, checked: Checked, source: SourceCard, licence: str) -> 
         name=name,
         source=source,
         size_bytes=len(checked.content),
-        sha256=hashlib.sha256(checked.content).hexdigest(),
+        sha256=_sha256(checked.content),
         **(told | {"licence": licence or told["licence"]}),
     )
 
@@ -85,4 +88,8 @@ def _input(spec: InputSpec) -> InputCard:
 
 def _local(path: Path, checked: Checked) -> SourceCard:
     """A file of the user's own; with its weights beside it, the hash is that of all together."""
-    return SourceCard(location=str(path.absolute()), sha256=hashlib.sha256(checked.content).hexdigest())
+    return SourceCard(location=str(path.absolute()), sha256=_sha256(checked.content))
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -88,7 +88,7 @@ def signature_of(found: Candidate, keys: Sequence[Path]) -> str:
 
 def table(cards: Sequence[Card | Broken]) -> Iterator[str]:
     """A line a model under a line of headings."""
-    rows = [("NAME", "FAMILY", "CLASSES", "INPUT", "PRECISION", "LICENCE", "MB", "SIGNED")]
+    rows: list[tuple[str, ...]] = [("NAME", "FAMILY", "CLASSES", "INPUT", "PRECISION", "LICENCE", "MB", "SIGNED")]
     rows += [_row(each) for each in cards if isinstance(each, Card)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -126,7 +126,10 @@ def _card_or_problem(name: str) -> Card | Broken:
 def _row(shown: Card) -> tuple[str, ...]:
     signed = shown.signature if shown.signature == "none" or len(shown.signature) <= 40 else "see models show"
     count = str(len(shown.classes)) if shown.classes else "?"
-    precision, licence = shown.precision.partition(":")[0].partition(",")[0], shown.licence[:24] or "?"
+    precision, licence = (
+        shown.precision.partition(":")[0].partition(",")[0],
+        shown.licence.partition(" (")[0][:24] or "?",
+    )
     size = f"{shown.size_bytes / 1e6:.1f}"
     return shown.name, shown.family, count, shown.input, precision, licence, size, signed
 

@@ -14,7 +14,6 @@ from models.files import MAX_BYTES
 from models.shelf import store
 from models.shelf.adding import Added, add
 from models.shelf.download import Bounds, Opener, Progress, fetch
-from models.shelf.manifest import SourceCard
 from models.shelf.upstream import Upstream
 from stream.errors import ModelError, OutputError
 from stream.home import home
@@ -56,9 +55,7 @@ def pull(wish: Wish, opener: Opener, progress: Progress, clock: Callable[[], flo
             return kept
         bounds = Bounds(MAX_BYTES, entry.size_bytes, MOST_S, clock)
         fetch(entry.url, part, bounds, opener, progress)
-        seen = _check(wish, part)
-        vouched = entry.vouched or "confirmed by the user who pulled it"
-        source = SourceCard(location=entry.url, sha256=seen, verified=vouched)
+        source = entry.source(_check(wish, part))
         added = add(part, entry.name, source=source, licence=entry.licence, replace=wish.replace)
         _discard(part)
         return added

@@ -45,11 +45,14 @@ class Shelved:
     def path(self) -> Path:
         return self.folder / MODEL
 
+    def files(self) -> dict[str, bytes]:
+        """What its signature is over."""
+        return {MODEL: self.content, MANIFEST: self.manifest_bytes}
+
     def offers(self) -> list[Offer]:
         """The signatures there are of it."""
         signature = read_signature(self.folder / SIGNATURE)
-        over_both = {MODEL: self.content, MANIFEST: self.manifest_bytes}
-        own = [Offer(signature, over_both)] if signature else []
+        own = [Offer(signature, self.files())] if signature else []
         return own + offers(self.manifest.sha256, self.content)
 
 

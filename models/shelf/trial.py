@@ -15,10 +15,15 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from stream.errors import ModelError
+from stream.errors import ModelError, OutputError
 from stream.home import home
+
+if TYPE_CHECKING:
+    from models.session import Session
 
 MEMORY_BYTES = 3 << 30
 """Besides the model itself: a float model at 640x640 takes some 300 MB with everything imported."""
@@ -62,12 +67,12 @@ def run(name: str, content: bytes) -> Measured:
             f"{name} is refused: a trial run took more than {CPU_S} s of processor time "
             f"or {memory_bytes / 1e9:.1f} GB of memory, or crashed"
         )
-    return Measured(**answer)
+    return _measured(answer)
 
 
 def keep(sha256: str, measured: Measured) -> None:
     """Remember a measurement; where it cannot be written it is not worth a word."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, OutputError):
         folder = home() / "measured"
         folder.mkdir(exist_ok=True)
         (folder / f"{sha256}.json").write_text(json.dumps(asdict(measured)), encoding="ascii")
@@ -76,8 +81,8 @@ def keep(sha256: str, measured: Measured) -> None:
 def kept(sha256: str) -> Measured | None:
     """The measurement of a model on this machine, if there is one."""
     try:
-        return Measured(**json.loads((home() / "measured" / f"{sha256}.json").read_text(encoding="ascii")))
-    except (OSError, ValueError, TypeError):
+        return _measured(json.loads((home() / "measured" / f"{sha256}.json").read_text(encoding="ascii")))
+    except (OSError, ValueError, TypeError, LookupError, OutputError):
         return None
 
 
@@ -97,12 +102,9 @@ def main(name: str, memory_bytes: int) -> None:
     print(json.dumps(answer))  # noqa: T201 - what the parent reads
 
 
-def _measure(session: object, height: int, width: int) -> Measured:
+def _measure(session: Session, height: int, width: int) -> Measured:
     import numpy as np
 
-    from models.session import Session
-
-    assert isinstance(session, Session)  # noqa: S101 - for the type checker
     picture = np.zeros((height, width, 3), np.uint8)
     session.run(picture)
     times_s: list[float] = []
@@ -120,7 +122,11 @@ def _limit(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
 
 
-def _answer(output: bytes) -> dict[str, object]:
+def _measured(told: Mapping[str, Any]) -> Measured:
+    return Measured(int(told["width"]), int(told["height"]), float(told["milliseconds"]), int(told["runs"]))
+
+
+def _answer(output: bytes) -> dict[str, Any]:
     lines = output.splitlines()
     try:
         return dict(json.loads(lines[-1])) if lines else {}

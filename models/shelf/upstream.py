@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models.shelf.manifest import SourceCard
+
 _YOLOX = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"
 _NANODET = "https://github.com/RangiLyu/nanodet/releases/download/v1.0.0-alpha-1"
 _DFINE = "https://huggingface.co/onnx-community"
@@ -29,6 +31,11 @@ class Upstream:
     size_bytes: int | None = None
     sha256: str = ""
     vouched: str = ""
+
+    def source(self, sha256: str = "") -> SourceCard:
+        """What a manifest says of where it comes from; ``sha256`` is that of what came, where none is known."""
+        vouched = self.vouched or "confirmed by the user who pulled it"
+        return SourceCard(location=self.url, sha256=self.sha256 or sha256, verified=vouched)
 
 
 @dataclass(frozen=True, slots=True)

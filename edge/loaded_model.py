@@ -33,7 +33,7 @@ class LoadedModel:
 
     def __init__(self, model: ModelFile, settings: DetectorSettings, slots: SlotPlan) -> None:
         provider_for(settings.device)  # a device that is not here is said before anything is begun
-        self.identity = ModelIdentity(model.name, model.version, model.sha256)
+        self.identity = ModelIdentity(model.name, model.version, model.sha256, model.signer)
         self._model = model
         self._device = settings.device
         self._slots = slots

@@ -18,7 +18,7 @@ MAY_IMPORT = {
 }
 MODELS_MAY_TAKE_FROM_STREAM = {"stream.errors", "stream.config", "stream.geometry"}
 LIGHT = [ROOT / "videodisco.py", *(ROOT / "edge" / "cli").glob("*.py")]
-COMMANDS = {"run.py", "probe.py", "checks.py", "bench.py", "config.py", "__init__.py", "videodisco.py"}
+COMMANDS = {"run.py", "probe.py", "cameras.py", "checks.py", "bench.py", "config.py", "__init__.py", "videodisco.py"}
 
 
 def modules(room: str) -> Iterator[Path]:

@@ -59,6 +59,7 @@ class OnnxDetector:
         inferred_s = time.monotonic()
         boxes = self._loaded.family.decode(
             outputs,
+            frame.network.shape[:2],
             confidence=self._settings.confidence,
             iou=self._settings.iou,
             max_detections=self._settings.max_detections,

@@ -39,7 +39,7 @@ class LoadedModel:
         self._slots = slots
         self._spec = inspect(model)
         self.family = recognise(self._spec)
-        self.names = tuple(self._spec.names or ())
+        self.names = tuple(self.family.names)
         self._longest_px = self._longest_side(settings.image_size)
         self._opening = threading.Lock()
         self._sessions: dict[tuple[int, int], Session] = {}
@@ -57,7 +57,8 @@ class LoadedModel:
                 shape = next(iter(self._sessions))
             if shape not in self._sessions:
                 self._sessions[shape] = self._open(shape)
-        return NetworkView(width=shape[1], height=shape[0], rgb=self._spec.input.rgb)
+        picture = self._spec.input
+        return NetworkView(width=shape[1], height=shape[0], rgb=picture.rgb, placement=picture.placement)
 
     def session(self, height: int, width: int) -> Session:
         """The session for pictures of a shape that :meth:`view` has named."""
@@ -81,8 +82,10 @@ class LoadedModel:
 
     def _shape_for(self, width: int, height: int) -> tuple[int, int]:
         """The (height, width) of the network's input for such a picture."""
-        snug = snug_canvas(width, height, longest_px=self._longest_px, stride_px=self._spec.stride_px)
         fixed = self._spec.input
+        # What is stretched in use was stretched in training: to a square.
+        sides = (1, 1) if fixed.placement == "stretch" else (width, height)
+        snug = snug_canvas(*sides, longest_px=self._longest_px, stride_px=self._spec.stride_px)
         return fixed.height or snug[0], fixed.width or snug[1]
 
     def _longest_side(self, asked: int | None) -> int:

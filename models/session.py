@@ -51,7 +51,7 @@ class Session:
     def __init__(self, runtime: ort.InferenceSession, spec: ModelSpec, threads: int) -> None:
         self._runtime = runtime
         self._outputs = [output.name for output in spec.outputs]
-        self._prepare = _as_is if spec.input.dtype == "uint8" else _Normaliser(spec.input)
+        self._prepare = _AsIs(spec.input) if spec.input.dtype == "uint8" else _Normaliser(spec.input)
         self.spec = spec
         self.threads = threads
         self.provider: str = runtime.get_providers()[0]
@@ -59,15 +59,15 @@ class Session:
     def run(self, pixels: Pixels) -> list[NDArray[Any]]:
         """Run on one uint8 ``(h, w, 3)`` picture in the channel order of ``spec.input``.
 
+        A model of a larger batch sees it in the first place and zeros in the others.
+
         Raises:
             ModelError: the picture has another size than the model takes, or the model fails on it.
         """
         self._check(pixels)
-        feed = self._prepare(pixels)[None]
-        if self.spec.input.dtype == "uint8" and self.spec.input.layout == "NCHW":
-            feed = np.ascontiguousarray(feed.transpose(0, 3, 1, 2))
+        feed = {self.spec.input.name: _batched(self._prepare(pixels), self.spec.input.batch), **self._size_of(pixels)}
         try:
-            outputs: list[NDArray[Any]] = self._runtime.run(self._outputs, {self.spec.input.name: feed})
+            outputs: list[NDArray[Any]] = self._runtime.run(self._outputs, feed)
         except _ORT_ERRORS as exc:
             raise ModelError(f"{self.spec.name} failed on a picture of {_size(pixels)}: {_first_line(exc)}") from exc
         return outputs
@@ -79,6 +79,14 @@ class Session:
             height, width = self.spec.imgsz or (self.spec.stride_px, self.spec.stride_px)
         for _ in range(runs):
             self.run(np.zeros((height, width, 3), np.uint8))
+
+    def _size_of(self, pixels: Pixels) -> dict[str, NDArray[Any]]:
+        """What a model that scales its boxes itself is told, so that they come in pixels of its own input."""
+        wanted = self.spec.size_input
+        if wanted is None:
+            return {}
+        row = (pixels.shape[1], pixels.shape[0])
+        return {wanted.name: np.array([row] * (self.spec.input.batch or 1), wanted.dtype)}
 
     def _check(self, pixels: Pixels) -> None:
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
@@ -111,6 +119,11 @@ def open_session(
     )
     if session.provider != provider:
         _log.warning("%s was asked for but %s is in use for %s", provider, session.provider, model.name)
+    batch = session.spec.input.batch or 1
+    if batch > 1:
+        _log.warning(
+            "%s computes %d pictures at a time, one of them ours: export it with a batch of 1", model.name, batch
+        )
     return session
 
 
@@ -195,19 +208,36 @@ def _create(
 
 
 def _free_dimensions(glance: ort.InferenceSession, shape: tuple[int, int] | None) -> list[tuple[str, int]]:
-    """The symbolic dimensions of the picture and the sizes they shall have: a batch of one, and the shape."""
-    dimensions = glance.get_inputs()[0].shape if glance.get_inputs() else []
-    if len(dimensions) != 4:
-        return []
-    channels_last = dimensions[3] == 3
-    rows, columns = (1, 2) if channels_last else (2, 3)
-    sizes = {0: 1, rows: shape[0] if shape else None, columns: shape[1] if shape else None}
-    names = {place: name for place, name in enumerate(dimensions) if isinstance(name, str)}
-    return [(names[place], size) for place, size in sizes.items() if place in names and size is not None]
+    """The symbolic dimensions of the inputs and the sizes they shall have: a batch of one, and the shape."""
+    wanted: dict[str, int] = {}
+    for entry in glance.get_inputs():
+        dimensions = list(entry.shape)
+        sizes: dict[int, int] = {0: 1} if len(dimensions) in (2, 4) else {}
+        if shape is not None and len(dimensions) in (3, 4):
+            rows = len(dimensions) - (3 if dimensions[-1] == 3 else 2)
+            sizes |= {rows: shape[0], rows + 1: shape[1]}
+        wanted |= {dimensions[place]: size for place, size in sizes.items() if isinstance(dimensions[place], str)}
+    return list(wanted.items())
 
 
-def _as_is(pixels: Pixels) -> NDArray[Any]:
-    return np.ascontiguousarray(pixels)
+def _batched(picture: NDArray[Any], batch: int | None) -> NDArray[Any]:
+    if batch is None:
+        return picture
+    if batch == 1:
+        return picture[None]
+    pictures = np.zeros((batch, *picture.shape), picture.dtype)
+    pictures[0] = picture
+    return pictures
+
+
+class _AsIs:
+    """Hands pixels to a uint8 input."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._channels_first = spec.layout == "NCHW"
+
+    def __call__(self, pixels: Pixels) -> NDArray[Any]:
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1) if self._channels_first else pixels)
 
 
 class _Normaliser:

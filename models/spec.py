@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stream.errors import ModelError
+from stream.geometry import Placement
 
 Shape = tuple[int | None, ...]
 
@@ -19,11 +20,26 @@ DEFAULT_STRIDE_PX = 32
 
 
 @dataclass(frozen=True, slots=True)
+class Preparation:
+    """How a family of networks wants its pictures where a model's metadata does not say.
+
+    A float input takes ``(pixel - mean) / std`` per channel, in grey levels from 0 to 255 and in the channel order that
+    ``rgb`` states.
+    """
+
+    rgb: bool = True
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (255.0, 255.0, 255.0)
+    placement: Placement = "centre"
+
+
+@dataclass(frozen=True, slots=True)
 class InputSpec:
     """The picture a network takes.
 
     ``height`` and ``width`` are None where the model leaves them open. A uint8 input takes pixels as they are;
-    a float input takes ``(pixel - mean) * scale`` per channel, in the model's own channel order.
+    a float input takes ``(pixel - mean) * scale`` per channel, in the model's own channel order. ``batch`` is how many
+    pictures every run takes, None where the input has no such axis.
     """
 
     name: str
@@ -34,6 +50,16 @@ class InputSpec:
     rgb: bool
     mean: tuple[float, float, float]
     scale: tuple[float, float, float]
+    placement: Placement = "centre"
+    batch: int | None = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SizeInput:
+    """A second input: the (width, height) of the picture that boxes shall be scaled to, one row for each picture."""
+
+    name: str
+    dtype: Literal["int64", "int32", "float32"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +68,7 @@ class OutputSpec:
 
     name: str
     shape: Shape
+    dtype: str = "float"
 
     def __str__(self) -> str:
         return f"{self.name} [{' x '.join('?' if size is None else str(size) for size in self.shape)}]"
@@ -51,8 +78,9 @@ class OutputSpec:
 class ModelSpec:
     """All that is known of a model before it runs.
 
-    ``names`` are class names by id, empty where the model has none. ``imgsz`` is the (height, width) it was
-    exported for, None where it does not say.
+    ``names`` are class names by id, empty where nobody knows them. ``imgsz`` is the (height, width) it was exported
+    for, None where it does not say. ``family`` is the family its metadata names, ``head`` what its exporter calls the
+    network's last part, and ``end_to_end`` whether it says that suppression or the choice of boxes is done inside.
     """
 
     name: str
@@ -63,6 +91,9 @@ class ModelSpec:
     names: Sequence[str]
     imgsz: tuple[int, int] | None
     stride_px: int
+    head: str = ""
+    end_to_end: bool = False
+    size_input: SizeInput | None = None
 
 
 def class_names(metadata: Mapping[str, str], model: str) -> tuple[str, ...]:
@@ -105,14 +136,21 @@ def stride(metadata: Mapping[str, str], model: str) -> int:
     return _size(_literal(metadata, "stride", model), model) if "stride" in metadata else DEFAULT_STRIDE_PX
 
 
-def channel_values(metadata: Mapping[str, str], key: str, default: float, model: str) -> tuple[float, float, float]:
+def end_to_end(metadata: Mapping[str, str]) -> bool:
+    """Whether Ultralytics' metadata says so: ``end2end``, or ``nms`` among the arguments of the export."""
+    return metadata.get("end2end") == "True" or "'nms': True" in metadata.get("args", "")[:MAX_METADATA_CHARS]
+
+
+def channel_values(
+    metadata: Mapping[str, str], key: str, default: tuple[float, float, float], model: str
+) -> tuple[float, float, float]:
     """Three numbers, one per channel, such as ``mean`` and ``std``.
 
     Raises:
         ModelError: there is an entry, but it is not three finite numbers.
     """
     if key not in metadata:
-        return default, default, default
+        return default
     value = _literal(metadata, key, model)
     if not isinstance(value, list | tuple) or len(value) != 3 or not all(_is_level(number) for number in value):
         raise ModelError(f"{model} has a {key} of {metadata[key][:80]!r}: expected three numbers")

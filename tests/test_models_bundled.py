@@ -21,7 +21,8 @@ def load(name: str, threads: int = 2) -> Session:
 
 def detect(session: Session, picture: Pixels, confidence: float = 0.35) -> Boxes:
     family = recognise(session.spec)
-    return family.decode(session.run(picture), confidence=confidence, iou=0.6, max_detections=300, classes=None)
+    outputs, size = session.run(picture), picture.shape[:2]
+    return family.decode(outputs, size, confidence=confidence, iou=0.6, max_detections=300, classes=None)
 
 
 def found(session: Session, boxes: Boxes) -> list[str]:

@@ -43,6 +43,7 @@ def main(clip: str, model: str, output: str) -> None:
         canvas, scale = _letterbox(picture)
         decoded = family.decode(
             session.run(None, {session.get_inputs()[0].name: canvas[None]}),
+            canvas.shape[:2],
             confidence=CONFIDENCE,
             iou=IOU,
             max_detections=300,

@@ -47,7 +47,8 @@ class Detector:
 
     def __call__(self, picture: Pixels) -> Boxes:
         outputs = self._session.run(picture)
-        return self._family.decode(outputs, confidence=CONFIDENCE, iou=IOU, max_detections=300, classes=None)
+        size = picture.shape[:2]
+        return self._family.decode(outputs, size, confidence=CONFIDENCE, iou=IOU, max_detections=300, classes=None)
 
 
 def int8_against_float(clip: Path) -> Agreement:

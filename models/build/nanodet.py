@@ -19,10 +19,10 @@ from typing import Any
 from onnx import ModelProto, helper
 
 from models.build.clips import LONGEST_PX, STRIDE_PX, Pixels, calibration_indices, frame_count, letterboxed_frames
-from models.build.coco import COCO_CLASSES
 from models.build.graph import BOX_LOGITS, CLASS_COUNT, STRIDES_PX, float_model, in_float32
 from models.build.quantise import quantise
 from models.build.tfjs import SourceGraph, parse_graph, read_members
+from models.coco import COCO_CLASSES
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
 VERSION = "1"

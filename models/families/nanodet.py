@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.families.base import Boxes, Outputs, select
-from models.families.nms import suppress
-from models.spec import ModelSpec, OutputSpec
+from models.families.base import Family, Outputs, names_for
+from models.families.boxes import Boxes
+from models.families.grid import shape_of
+from models.spec import ModelSpec, OutputSpec, Preparation
 from stream.errors import ModelError
 
-LAYOUT = (
-    "NanoDet: for every stride scores_<stride> 1 x rows x columns x classes (or 1 x cells x classes) and"
-    " boxes_<stride> with 4*bins logits a cell"
-)
+LAYOUT = "for every stride scores_<stride> 1 x (rows x columns or cells) x classes and boxes_<stride> with 4 x bins"
+
+NANODET_PREPARATION = Preparation(rgb=False, mean=(103.53, 116.28, 123.675), std=(57.375, 57.12, 58.395))
+"""What the upstream's networks are trained with; a build that normalises inside takes uint8 and none of it."""
 
 _SCORES = re.compile(r"^(?:scores|cls_pred_stride)_(\d{1,3})$")
 _BOXES = re.compile(r"^(?:boxes|dis_pred_stride)_(\d{1,3})$")
@@ -26,28 +27,24 @@ _BOXES = re.compile(r"^(?:boxes|dis_pred_stride)_(\d{1,3})$")
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One stride's outputs: their places in the output list and the grid they describe, row by row.
-
-    ``columns`` is None where the outputs keep the grid's two axes and so tell it themselves.
-    """
+    """One stride's outputs: their places in the output list. They describe a grid over the picture, row by row."""
 
     stride_px: int
     scores: int
     boxes: int
-    columns: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class NanoDet:
+@dataclass(frozen=True)
+class NanoDet(Family):
     """Decodes cells whose best class is likely enough; the rest is never touched."""
 
-    levels: Sequence[Level]
-    name: str = field(default="nanodet", init=False)
+    preparation: Preparation = NANODET_PREPARATION
+    levels: Sequence[Level] = ()
 
-    def decode(
-        self, outputs: Outputs, *, confidence: float, iou: float, max_detections: int, classes: Sequence[int] | None
-    ) -> Boxes:
-        parts = [_likely(outputs, level, confidence) for level in self.levels]
+    name: ClassVar[str] = "nanodet"
+
+    def candidates(self, outputs: Outputs, size: tuple[int, int], confidence: float, /) -> Boxes:
+        parts = [_likely(outputs, level, size, confidence) for level in self.levels]
         class_id = np.concatenate([part.scores.argmax(axis=1) for part in parts])
         if not len(class_id):
             return Boxes.none()
@@ -57,8 +54,7 @@ class NanoDet:
             np.concatenate([part.logits for part in parts]).astype(np.float32, copy=False),
             np.repeat([level.stride_px for level in self.levels], [len(part.scores) for part in parts]),
         )
-        candidates = select(Boxes(xyxy, best, class_id), classes=classes)
-        return suppress(candidates, iou=iou, max_detections=max_detections)
+        return Boxes(xyxy, best, class_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +66,16 @@ class _Cells:
     centres: NDArray[np.float64]
 
 
-def _likely(outputs: Outputs, level: Level, confidence: float) -> _Cells:
-    grid = outputs[level.scores]
+def _likely(outputs: Outputs, level: Level, size: tuple[int, int], confidence: float) -> _Cells:
+    grid = outputs[level.scores][:1]
     classes = grid.shape[-1]
     # One comparison of everything and no maximum: it takes a quarter of the time, as few cells hold anything.
     hits = np.flatnonzero(grid.ravel() > confidence) // classes
     cells = hits[np.diff(hits, prepend=-1) > 0]
-    columns = level.columns or grid.shape[2]
+    _, columns = shape_of(size, level.stride_px)
     return _Cells(
         grid.reshape(-1, classes)[cells],
-        outputs[level.boxes].reshape(grid.size // classes, -1)[cells],
+        outputs[level.boxes][:1].reshape(grid.size // classes, -1)[cells],
         np.stack([cells % columns, cells // columns], axis=1) + 0.5,
     )
 
@@ -87,17 +83,17 @@ def _likely(outputs: Outputs, level: Level, confidence: float) -> _Cells:
 def _boxes(
     centres: NDArray[np.float64], logits: NDArray[np.float32], stride_px: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    distances = _expected(logits)
+    distances = expected(logits)
     corners = np.concatenate([centres - distances[:, :2], centres + distances[:, 2:]], axis=1)
     return (corners * stride_px[:, None]).astype(np.float32)
 
 
-def _expected(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def expected(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """The expectation of each side's distribution: ``(n, 4 * bins)`` logits to ``(n, 4)`` distances in cells."""
     sides = logits.reshape(len(logits), 4, -1)
     weights = np.exp(sides - sides.max(axis=2, keepdims=True))
-    expected: NDArray[np.float32] = weights @ np.arange(sides.shape[2], dtype=np.float32) / weights.sum(axis=2)
-    return expected
+    means: NDArray[np.float32] = weights @ np.arange(sides.shape[2], dtype=np.float32) / weights.sum(axis=2)
+    return means
 
 
 def recognise(spec: ModelSpec) -> NanoDet | None:
@@ -109,7 +105,8 @@ def recognise(spec: ModelSpec) -> NanoDet | None:
     scores, boxes = _by_stride(spec.outputs, _SCORES), _by_stride(spec.outputs, _BOXES)
     if not scores or scores.keys() != boxes.keys() or len(scores) + len(boxes) != len(spec.outputs):
         return None
-    return NanoDet([_level(spec, stride_px, scores[stride_px], boxes[stride_px]) for stride_px in sorted(scores)])
+    levels = [_level(spec, stride_px, scores[stride_px], boxes[stride_px]) for stride_px in sorted(scores)]
+    return NanoDet(names_for(spec, spec.outputs[levels[0].scores].shape[-1]), levels=levels)
 
 
 def _by_stride(outputs: Sequence[OutputSpec], pattern: re.Pattern[str]) -> dict[int, int]:
@@ -123,12 +120,5 @@ def _level(spec: ModelSpec, stride_px: int, scores: int, boxes: int) -> Level:
     sides = box_shape[-1] if box_shape else None
     if len(score_shape) not in (3, 4) or len(box_shape) != len(score_shape) or not sides or sides % 4:
         seen = f"{spec.outputs[scores]} and {spec.outputs[boxes]}"
-        raise ModelError(f"{spec.name} has outputs named like NanoDet's that are none: {seen}. Expected {LAYOUT}")
-    return Level(stride_px, scores, boxes, _columns(spec, stride_px) if len(score_shape) == 3 else None)
-
-
-def _columns(spec: ModelSpec, stride_px: int) -> int:
-    """The width of a flat grid; it covers the picture, so a last column that sticks out counts."""
-    if spec.input.width is None:
-        raise ModelError(f"{spec.name} tells its grid only by the size of its input: open it with a fixed shape")
-    return -(-spec.input.width // stride_px)
+        raise ModelError(f"{spec.name} has outputs named like NanoDet's that are none: {seen}. Expected are {LAYOUT}")
+    return Level(stride_px, scores, boxes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.families.base import Boxes
+from models.families.boxes import Boxes
 
 # The overlaps of all pairs are computed at once: a thousand candidates cost milliseconds, more is noise anyway.
 MAX_CANDIDATES = 1000

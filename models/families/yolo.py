@@ -2,48 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from models.families.base import Boxes, Outputs, select
-from models.families.nms import suppress
+from models.families.base import Family, Outputs, corners, names_for, table
+from models.families.boxes import Boxes
+from models.families.grid import strides_of
 from models.spec import ModelSpec
 
-LAYOUT = "YOLOv8/v9/11: one output 1 x (4 + classes) x anchors with boxes as centre, width and height"
+LAYOUT = "1 x (4 + classes) x anchors"
 
 
-@dataclass(frozen=True, slots=True)
-class Yolo:
+@dataclass(frozen=True)
+class Yolo(Family):
     """Filters anchors by their best class while the output is still channel-major, so that it is never copied."""
 
-    name: str = field(default="yolo", init=False)
+    name: ClassVar[str] = "yolo"
 
-    def decode(
-        self, outputs: Outputs, *, confidence: float, iou: float, max_detections: int, classes: Sequence[int] | None
-    ) -> Boxes:
+    def candidates(self, outputs: Outputs, _size: tuple[int, int], confidence: float, /) -> Boxes:
         channels = outputs[0][0]
         scores = channels[4:]
         best = scores.max(axis=0)
         anchors = np.flatnonzero(best > confidence)
         if not len(anchors):
             return Boxes.none()
-        centre, half = channels[:2, anchors].astype(np.float32), channels[2:4, anchors].astype(np.float32) / 2
-        candidates = Boxes(
-            np.concatenate([centre - half, centre + half]).T,
+        return Boxes(
+            corners(channels[:4, anchors].T),
             best[anchors].astype(np.float32),
             scores[:, anchors].argmax(axis=0),
         )
-        return suppress(select(candidates, classes=classes), iou=iou, max_detections=max_detections)
 
 
 def recognise(spec: ModelSpec) -> Yolo | None:
     """The family for this model, or None if its output is laid out otherwise."""
-    if len(spec.outputs) != 1 or len(spec.outputs[0].shape) != 3:
+    seen = table(spec)
+    if seen is None or spec.end_to_end:
         return None
-    _, channels, anchors = spec.outputs[0].shape
+    channels, anchors = seen
     if spec.names:
-        return Yolo() if channels in (None, 4 + len(spec.names)) else None
-    # Without names the longer side must be the anchors: v5 and YOLOX lay them out the other way round.
-    return Yolo() if channels and channels > 4 and (anchors is None or anchors > channels) else None
+        return Yolo(spec.names) if channels in (None, 4 + len(spec.names)) and _more(anchors, channels) else None
+    # As many rows as there are cells would be YOLOX's, however long they are.
+    cells = strides_of(spec.input, channels) and anchors and not strides_of(spec.input, anchors)
+    if not channels or channels <= 4 or not _more(anchors, channels) or cells:
+        return None
+    return Yolo(names_for(spec, channels - 4))
+
+
+def _more(anchors: int | None, channels: int | None) -> bool:
+    """The longer side must be the anchors: v5 and YOLOX lay them out the other way round."""
+    return anchors is None or (channels is not None and anchors > channels)

@@ -1,6 +1,10 @@
-"""The 80 object categories of COCO in the order detectors number them."""
+"""The 80 object categories of COCO, as most detectors number them and as COCO itself does."""
 
-COCO_CLASSES = [
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+COCO_CLASSES = (
     "person",
     "bicycle",
     "car",
@@ -81,4 +85,14 @@ COCO_CLASSES = [
     "teddy bear",
     "hair drier",
     "toothbrush",
-]
+)
+
+CATEGORY_SLOTS = 91
+"""COCO's own numbers run from 1 to 90; a network that answers them has one more place, for the unused 0."""
+
+_UNUSED = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
+
+CATEGORIES: Mapping[int, int] = dict(
+    zip((number for number in range(1, CATEGORY_SLOTS) if number not in _UNUSED), range(len(COCO_CLASSES)), strict=True)
+)
+"""From COCO's own number of a category to its place in :data:`COCO_CLASSES`."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from edge.cameras.archive import Archive
-from edge.cameras.camera import Camera, CameraParts
+from edge.cameras.camera import Camera, CameraParts, WatchedSource
 from edge.cameras.settings import CameraSettings
 from edge.config import DetectorSettings, RunSettings
 from edge.detector import OnnxDetector
@@ -18,11 +19,13 @@ from edge.slots import plan_slots
 from edge.tracker import TrackerName, tracker_maker, weakest_wanted
 from edge.zones import ZoneWatch
 from models.catalogue import find
-from stream.attention import Attention
+from stream.attention import Attention, LookSettings
+from stream.config import Settings
 from stream.errors import UsageError
 from stream.home import home
 from stream.machine import usable_cores
 from stream.overlay import Overlay
+from stream.packets import PacketTap
 from stream.pipeline import Detector
 from stream.pool import InferencePool
 from stream.recording.annotated import AnnotatedSink
@@ -38,8 +41,11 @@ from stream.sinks.rotation import Rotation
 from stream.sinks.yolo import LabelsSink
 from stream.sources.address import parse_address
 from stream.sources.base import PictureDemand
-from stream.sources.live import LiveSource
+from stream.sources.isolated import IsolatedSource
+from stream.sources.live import LiveSettings, LiveSource
 from stream.sources.status import SourceStatus
+
+S = TypeVar("S", bound=Settings)
 
 CLOSE_S = 4.0
 """How long the inference threads, a recording and those who are told of events may each take to end."""
@@ -127,11 +133,9 @@ class Assembly:
         sinks = self._sinks(camera, recorder if record.what == "annotated" else None)
         zones = ZoneWatch(settings.zones, settings.lines)
         drawing = [*sinks, newest] if self._show else sinks
-        source = LiveSource(
-            parse_address(settings.source),
-            name=camera.name,
-            settings=settings.model_copy(update={"wait": True}),  # whether to give up is the station's affair
-            attention=Attention(settings),
+        source = _source(
+            camera.name,
+            settings,
             wants_pictures=lambda: _demand(drawing, events),
             tap=recorder if record.what == "copy" else None,
         )
@@ -212,6 +216,24 @@ def with_save(settings: RunSettings, camera: CameraSettings) -> RecordSettings:
     if settings.output.video and record.mode == "off":
         return record.model_copy(update={"mode": "continuous", "what": "annotated"})
     return record
+
+
+def _source(
+    name: str, camera: CameraSettings, *, wants_pictures: Callable[[], PictureDemand], tap: PacketTap | None
+) -> WatchedSource:
+    """The camera's source, in this process or in one of its own. Whether to give up is the station's affair."""
+    address = parse_address(camera.source)
+    live = _part_of(camera, LiveSettings).model_copy(update={"wait": True})
+    look = _part_of(camera, LookSettings)
+    if camera.isolate:
+        return IsolatedSource(address, name=name, settings=live, look=look, wants_pictures=wants_pictures, tap=tap)
+    attention = Attention(look)
+    return LiveSource(address, name=name, settings=live, attention=attention, wants_pictures=wants_pictures, tap=tap)
+
+
+def _part_of(camera: CameraSettings, kind: type[S]) -> S:
+    """The camera's settings that belong to ``kind``, and no others."""
+    return kind.model_validate({name: getattr(camera, name) for name in kind.model_fields})
 
 
 def _demand(drawing: list[Sink], events: EventsSink | None) -> PictureDemand:

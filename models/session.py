@@ -11,35 +11,17 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from models.catalogue import ModelFile, content_of
 from models.describe import describe
 from models.providers import CPU, choose, options_of
+from models.runtime import ORT_ERRORS, create, first_line, options_for
 from models.spec import InputSpec, ModelSpec
 from stream.errors import ModelError
 
 Pixels = NDArray[np.uint8]
 
 _log = logging.getLogger(__name__)
-
-# Its messages reach the user as our errors; on its own it would write them to stderr as well.
-_SILENT = 4
-
-# onnxruntime's exceptions share no base of their own; RuntimeError is what its bindings raise beside them.
-_ORT_ERRORS = (
-    RuntimeError,
-    ort_errors.EPFail,
-    ort_errors.EngineError,
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.NoModel,
-    ort_errors.NoSuchFile,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
-)
 
 
 class Session:
@@ -68,8 +50,8 @@ class Session:
         feed = {self.spec.input.name: _batched(self._prepare(pixels), self.spec.input.batch), **self._size_of(pixels)}
         try:
             outputs: list[NDArray[Any]] = self._runtime.run(self._outputs, feed)
-        except _ORT_ERRORS as exc:
-            raise ModelError(f"{self.spec.name} failed on a picture of {_size(pixels)}: {_first_line(exc)}") from exc
+        except ORT_ERRORS as exc:
+            raise ModelError(f"{self.spec.name} failed on a picture of {_size(pixels)}: {first_line(exc)}") from exc
         return outputs
 
     def warm_up(self, runs: int = 1) -> None:
@@ -144,10 +126,10 @@ def _open(
     threads: int,
     providers: Sequence[tuple[str, dict[str, str]]],
 ) -> Session:
-    options = _options(threads)
+    options = options_for(threads)
     for dimension, size in _free_dimensions(_glance(origin, content), shape):
         options.add_free_dimension_override_by_name(dimension, size)
-    runtime = _create(origin, content, options, providers)
+    runtime = create(origin, content, options, providers)
     return Session(runtime, describe(name, runtime), threads)
 
 
@@ -179,32 +161,7 @@ def inspect_unadmitted(name: str, content: bytes) -> ModelSpec:
 
 
 def _glance(origin: str, content: bytes) -> ort.InferenceSession:
-    ort.set_default_logger_severity(_SILENT)
-    return _create(origin, content, _options(1, optimised=False), [(CPU, {})])
-
-
-def _options(threads: int, *, optimised: bool = True) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.log_severity_level = _SILENT
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    level = ort.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
-    # A pool that spins between frames takes the cores from decoding.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # A hostile graph may compute gigabytes out of nothing while it is being loaded; the default is a gigabyte.
-    options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(64 << 20))
-    return options
-
-
-def _create(
-    origin: str, content: bytes, options: ort.SessionOptions, providers: Sequence[tuple[str, dict[str, str]]]
-) -> ort.InferenceSession:
-    try:
-        return ort.InferenceSession(content, options, providers=list(providers))
-    except _ORT_ERRORS as exc:
-        raise ModelError(f"{origin} cannot be loaded as an ONNX model: {_first_line(exc)}") from exc
+    return create(origin, content, options_for(1, optimised=False), [(CPU, {})])
 
 
 def _free_dimensions(glance: ort.InferenceSession, shape: tuple[int, int] | None) -> list[tuple[str, int]]:
@@ -284,7 +241,3 @@ class _Normaliser:
 
 def _size(pixels: Pixels) -> str:
     return f"{pixels.shape[1]}x{pixels.shape[0]}"
-
-
-def _first_line(exc: BaseException) -> str:
-    return str(exc).strip().partition("\n")[0][:300]

@@ -39,7 +39,8 @@ class LiveBench:
 @dataclass(frozen=True, slots=True)
 class CameraFigures:
     """One camera's results. ``age_s`` are the 50th, 95th and 99th percentile of how old a result was at the sink,
-    ``waited_s`` the same without its own inference; ``halves_s`` are the medians of the first and the second half."""
+    ``waited_s`` the same of detections, without their own inference; ``halves_s`` are the medians of the first and
+    the second half."""
 
     name: str
     fps_in: float
@@ -120,7 +121,6 @@ class AgeSink:
         self._camera = name
         self._ages_s: list[float] = []
         self._waited_s: list[float] = []
-        self._detected = 0
         self._longest_gap_s = 0.0
         self._last_s: float | None = None
 
@@ -130,7 +130,7 @@ class AgeSink:
 
     def begin(self) -> None:
         """Forget what was while everything started up."""
-        self._ages_s, self._waited_s, self._detected = [], [], 0
+        self._ages_s, self._waited_s = [], []
         self._longest_gap_s, self._last_s = 0.0, None
 
     def open(self, info: SourceInfo) -> None:
@@ -141,8 +141,8 @@ class AgeSink:
         self.seen += 1
         age_s = now_s - result.frame.received_s
         self._ages_s.append(age_s)
-        self._waited_s.append(age_s - result.timings.inference_s)
-        self._detected += not result.carried
+        if not result.carried:
+            self._waited_s.append(age_s - result.timings.inference_s)
         if self._last_s is not None:
             self._longest_gap_s = max(self._longest_gap_s, now_s - self._last_s)
         self._last_s = now_s
@@ -155,7 +155,7 @@ class AgeSink:
         return CameraFigures(
             name=self._camera,
             fps_in=len(ages) / elapsed_s,
-            fps_detected=self._detected / elapsed_s,
+            fps_detected=len(self._waited_s) / elapsed_s,
             age_s=_percentiles(ages),
             waited_s=_percentiles(self._waited_s),
             halves_s=(_percentiles(ages[:middle])[0], _percentiles(ages[middle:])[0]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -40,14 +41,24 @@ def comparison_table(measured: Sequence[Measured], frames: int, bound: Bound) ->
 def live_tables(figures: LiveFigures) -> list[Table | str]:
     """What every camera's results were like at the sink, and what all of it took."""
     table = Table("camera", title="age of results at the sink, ms", title_justify="left", box=None)
-    for column in ("fps", "detected", "p50", "p95", "p99", "p95 without inference", "1st half", "2nd half", "gap"):
-        table.add_column(column, justify="right")
-    table.add_column("left out")
+    for column in ("fps", "detected", "p50", "p95", "p99", "waited p95", "halves", "gap"):
+        table.add_column(column, justify="right", no_wrap=True)
     for camera in figures.cameras:
-        times_s = (*camera.age_s, camera.waited_s[1], *camera.halves_s, camera.longest_gap_s)
-        left_out = ", ".join(f"{cause} {count}" for cause, count in camera.dropped.items())
-        rates = (f"{camera.fps_in:.1f}", f"{camera.fps_detected:.1f}")
-        table.add_row(camera.name, *rates, *(f"{each * 1e3:.1f}" for each in times_s), left_out)
+        halves = " > ".join(_ms(each) for each in camera.halves_s)
+        times = [*map(_ms, camera.age_s), _ms(camera.waited_s[1]), halves, _ms(camera.longest_gap_s)]
+        table.add_row(camera.name, f"{camera.fps_in:.1f}", f"{camera.fps_detected:.1f}", *times)
     first_mb, last_mb = figures.memory_mb
-    used = f"{figures.cpu_cores:.2f} cores, {first_mb:.0f} MB at first and {last_mb:.0f} MB at last"
-    return [table, f"{figures.seconds:.0f} s: {used}"]
+    left_out: Counter[str] = Counter()
+    for camera in figures.cameras:
+        left_out.update(camera.dropped)
+    told = ", ".join(f"{cause} {count}" for cause, count in left_out.items()) or "nothing"
+    return [
+        table,
+        "waited: of detections, without their own inference; halves: medians of the first and of the second half",
+        f"left out since the start, in all: {told}",
+        f"{figures.seconds:.0f} s: {figures.cpu_cores:.2f} cores, {first_mb:.0f} MB at first, {last_mb:.0f} MB at last",
+    ]
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.0f}"

@@ -31,8 +31,8 @@ class Link:
     """One end. Any thread may send; one thread receives; any may hang up. ``limit_s`` bounds each of both."""
 
     def __init__(self, sock: socket.socket, limit_s: float | None = None) -> None:
+        self.limit_s = limit_s
         self._sock = sock
-        self._limit_s = limit_s
         self._sending = threading.Lock()
         sock.settimeout(limit_s)
 
@@ -42,7 +42,7 @@ class Link:
         head = _HEAD.pack(len(body), sum(memoryview(part).nbytes for part in payload))
         try:
             with self._sending:
-                self._sock.settimeout(self._limit_s)
+                self._sock.settimeout(self.limit_s)
                 self._sock.sendall(head + body)
                 for part in payload:
                     self._sock.sendall(part)
@@ -53,7 +53,7 @@ class Link:
 
     def receive(self, most_payload_bytes: int = MOST_PAYLOAD_BYTES) -> tuple[bytes, bytearray]:
         """A message's JSON and payload. Raises LinkEndedError, LinkSilentError, ProtocolError."""
-        deadline_s = None if self._limit_s is None else time.monotonic() + self._limit_s
+        deadline_s = None if self.limit_s is None else time.monotonic() + self.limit_s
         body_bytes, payload_bytes = _HEAD.unpack(self._exactly(_HEAD.size, deadline_s))
         if body_bytes > MOST_BODY_BYTES or payload_bytes > most_payload_bytes:
             raise ProtocolError(f"a message of {body_bytes} and {payload_bytes} bytes")

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 END_GRACE_S = 2.5
 """Time for the child to take leave of the camera and to end by itself."""
 
+START_S = 30.0
+"""Time for the child to say its first word: many cameras on a small machine start at once."""
+
 _DEATH_S = 1.0
 """A process whose connection has ended is dead within this, or is killed."""
 
@@ -39,13 +42,13 @@ class DecodingProcess:
     Started on a thread that lives as long as the child is wanted: on Linux the child is killed when that thread ends.
     """
 
-    def __init__(self, *, limit_s: float, shared_memory: bool) -> None:
+    def __init__(self, *, shared_memory: bool) -> None:
         """Start it. Raises OSError."""
         with contextlib.ExitStack() as undo:
             self._last_words = undo.enter_context(tempfile.TemporaryFile())
             self.memory = undo.enter_context(contextlib.closing(ParentMemory(shared=shared_memory)))
             ours, theirs = socket.socketpair()
-            self.link = undo.enter_context(contextlib.closing(Link(ours, limit_s)))
+            self.link = undo.enter_context(contextlib.closing(Link(ours, START_S)))
             with theirs:
                 self._process = self._started(theirs.fileno())
             self._held = undo.pop_all()

@@ -38,8 +38,10 @@ CLOCK_SLACK_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds that a decode thread may be quiet: while it waits for packets, and while it connects."""
+    """Seconds that a child may say nothing at all, and those that its decode thread may be quiet: while it waits for
+    packets, and while it connects."""
 
+    silence_s: float
     reading_s: float
     connecting_s: float
 
@@ -88,6 +90,7 @@ class Session:
         self._standing.listens(time.monotonic())
         body, payload = self._process.link.receive(self._most_payload_bytes)
         self._standing.listens(None)
+        self._process.link.limit_s = self._patience.silence_s
         said = read_saying(body)
         frame = self._frame(said, payload) if isinstance(said, Picture) else None
         self._acknowledge(1 if frame else 0)

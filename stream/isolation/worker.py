@@ -156,7 +156,8 @@ class Worker:
         own = {"isolation": self._outbox.dropped_frames, "isolation_packets": self._outbox.dropped_packets}
         drops = {**(source.drops if source else {}), **{cause: count for cause, count in own.items() if count}}
         losses = source.losses if source else SourceLosses()
-        report = Report.of(status, self._pulse.quiet_s(status, now_s), losses, drops)
+        quiet_s = self._pulse.quiet_s(status, now_s) if source else 0.0
+        report = Report.of(status, quiet_s, losses, drops)
         if self._reports.worth_telling(report, now_s) or final:
             self._link.send(report)
 

@@ -206,7 +206,7 @@ class IsolatedSource:
             if self._quit.is_set():
                 raise _LostError(Failure.UNREACHABLE, "it was stopped")
             try:
-                self._process = DecodingProcess(limit_s=reading_s, shared_memory=self._isolation.shared_memory)
+                self._process = DecodingProcess(shared_memory=self._isolation.shared_memory)
             except OSError as exc:
                 reason = f"its decoding process cannot be started: {exc.strerror or exc}"
                 raise _LostError(Failure.UNREACHABLE, reason) from exc
@@ -217,7 +217,7 @@ class IsolatedSource:
                 self._start(wait=wait),
                 self._continuity,
                 self._standing,
-                Patience(patient_s, patient_s + 2 * settings.open_timeout_s),
+                Patience(reading_s, patient_s, patient_s + 2 * settings.open_timeout_s),
                 wants_pictures=self._wants_pictures,
                 tap=self._tap,
             )

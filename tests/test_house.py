@@ -17,8 +17,23 @@ MAY_IMPORT = {
     "cloud": {"cloud", "models", "stream"},
 }
 MODELS_MAY_TAKE_FROM_STREAM = {"stream.errors", "stream.config", "stream.geometry", "stream.home"}
-LIGHT = [ROOT / "videodisco.py", *(ROOT / "edge" / "cli").glob("*.py")]
-COMMANDS = {"run.py", "probe.py", "cameras.py", "checks.py", "bench.py", "config.py", "__init__.py", "videodisco.py"}
+# What turns a file into something that runs, and who may call it; the plain loop is no part of the product.
+LOADERS = {
+    "InferenceSession": {"models/runtime.py", "edge/bench/plain_loop.py"},
+    "compile_model": {"models/openvino.py"},
+}
+LIGHT = [ROOT / "videodisco.py", ROOT / "models" / "cli.py", *(ROOT / "edge" / "cli").glob("*.py")]
+COMMANDS = {
+    "run.py",
+    "probe.py",
+    "cameras.py",
+    "checks.py",
+    "bench.py",
+    "config.py",
+    "cli.py",
+    "__init__.py",
+    "videodisco.py",
+}
 
 
 def modules(room: str) -> Iterator[Path]:
@@ -71,3 +86,40 @@ def test_every_package_is_installed() -> None:
         for path in (ROOT / room).rglob("__init__.py")
     }
     assert there - listed <= {"models.build"}, "the maintainer's build tool alone stays out"
+
+
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    """The last name of everything a file calls."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            called = node.func
+            name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+            yield name, node
+
+
+def product_files() -> Iterator[Path]:
+    return (path for room in ROOMS if (ROOT / room).is_dir() for path in modules(room) if "build" not in path.parts)
+
+
+def test_models_are_loaded_through_the_gate_alone() -> None:
+    """One gate looks at a file, hashes it and asks the trust policies; nothing may load a model around it."""
+    for path in product_files():
+        place = path.relative_to(ROOT).as_posix()
+        called = {name for name, _ in calls(path)}
+        for loader, allowed in LOADERS.items():
+            assert loader not in called or place in allowed, f"{place} calls {loader}"
+        assert "ModelFile" not in called or place == "models/catalogue.py", f"{place} makes a ModelFile itself"
+        loads = "models.runtime" in imports(path)
+        assert not loads or "content_of" in called, f"{place} opens sessions over other bytes than were admitted"
+        unadmitted = {name for name in called if name.endswith("_unadmitted")}
+        assert not unadmitted or place.startswith("models/shelf/"), f"{place} calls {unadmitted}"
+
+
+def test_who_looks_for_a_model_says_whom_it_trusts() -> None:
+    for path in product_files():
+        if "models.catalogue" not in imports(path):
+            continue
+        for name, call in calls(path):
+            stated = len(call.args) > 1 or any(keyword.arg == "trust" for keyword in call.keywords)
+            of_catalogue = name == "find" and isinstance(call.func, ast.Name)
+            assert stated or not of_catalogue, f"{path.relative_to(ROOT)}:{call.lineno} finds a model without trust"

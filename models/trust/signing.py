@@ -68,7 +68,7 @@ def check(files: Files, signature: bytes, public_key: Path) -> None:
             verifier.verify(_lay_out(files, Path(folder)), bundle)
         except InvalidSignature as exc:
             raise SignatureError("the signature is not by this key, or was changed") from exc
-        except (ValueError, LookupError, TypeError, AttributeError) as exc:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as exc:
             raise SignatureError(f"the signature does not fit: {str(exc)[:200]}") from exc
     # A statement may tell its checker to pass over files: what it names must be what there is.
     if _named(signature) != {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}:
@@ -136,7 +136,7 @@ def _named(signature: bytes) -> dict[str, str]:
         statement = json.loads(base64.b64decode(json.loads(signature)["dsseEnvelope"]["payload"]))
         resources = statement["predicate"]["resources"]
         return {entry["name"]: entry["digest"] for entry in resources if entry["algorithm"] == "sha256"}
-    except (ValueError, LookupError, TypeError) as exc:
+    except (ValueError, LookupError, TypeError, RecursionError) as exc:
         raise SignatureError("the signature's statement cannot be read") from exc
 
 

@@ -34,8 +34,10 @@ class Database:
     opened at first; SinkError where a later call fails, which leaves the content as it was before it.
     """
 
-    def __init__(self, path: Path, schema: str) -> None:
+    def __init__(self, path: Path, schema: str, *, what: str = "index") -> None:
+        """``what`` the file is called in messages."""
         self.path = path
+        self._what = what
         self._schema = schema
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
@@ -54,7 +56,9 @@ class Database:
                 # the low byte is the primary code
                 if getattr(exc, "sqlite_errorcode", 0) & 0xFF not in _CORRUPT:
                     raise self._failure(exc) from exc
-                log.warning("The index %s is damaged (%s); it was set aside and a new one begun.", self.path, exc)
+                log.warning(
+                    "The %s %s is damaged (%s); it was set aside and a new one begun.", self._what, self.path, exc
+                )
             except OSError as exc:
                 raise self._failure(exc) from exc
             try:
@@ -70,7 +74,9 @@ class Database:
 
     def _failure(self, exc: Exception) -> SinkError:
         self._disconnect()
-        return SinkError(f"the index {self.path} cannot be used ({exc}); check the disk's space and the permissions")
+        return SinkError(
+            f"the {self._what} {self.path} cannot be used ({exc}); check the disk's space and the permissions"
+        )
 
     def _transaction(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
         connection = self._connected()

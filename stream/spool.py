@@ -6,10 +6,11 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -93,6 +94,18 @@ class Spool:
             lambda connection: [Item(*row) for row in connection.execute(sql, (*values, limit)).fetchall()]
         )
 
+    def best(self, limit: int, topic: str, *, leaving_out: Collection[int] = ()) -> list[Item]:
+        """The most valuable entries of a topic, of equal value the newest: those that :meth:`trim` would drop last.
+        They stay in the queue."""
+        order = "SELECT id FROM items WHERE topic = ? ORDER BY value DESC, id DESC"
+        whole = "SELECT id, topic, created_s, value, payload FROM items WHERE id = ?"
+
+        def select(connection: sqlite3.Connection) -> list[Item]:
+            wanted = (row for row in connection.execute(order, (topic,)) if row[0] not in leaving_out)
+            return [Item(*connection.execute(whole, row).fetchone()) for row in islice(wanted, limit)]
+
+        return self._run(select)
+
     def ack(self, ids: Sequence[int]) -> None:
         """Remove entries that are done; unknown ids are no error."""
         self._run(
@@ -104,15 +117,23 @@ class Spool:
         row = (payload, len(payload), item_id)
         self._run(lambda connection: connection.execute("UPDATE items SET payload = ?, bytes = ? WHERE id = ?", row))
 
-    def trim(self, now_s: float) -> dict[str, int]:
+    def trim(self, now_s: float, on_drop: Callable[[Item, str], None] | None = None) -> dict[str, int]:
         """Drop what is too old, then what exceeds ``max_bytes``; how many were dropped, by cause.
 
-        Of what is too much, the least valuable goes first, and of equal value the oldest.
+        Of what is too much, the least valuable goes first, and of equal value the oldest. ``on_drop`` is told of
+        each entry and its cause ("age" or "bytes") before it goes, within the transaction.
         """
-        return self._run(lambda connection: self._trim(connection, now_s))
+        return self._run(lambda connection: self._trim(connection, now_s, on_drop or _tell_nobody))
 
-    def _trim(self, connection: sqlite3.Connection, now_s: float) -> dict[str, int]:
-        aged = connection.execute("DELETE FROM items WHERE created_s < ?", (now_s - self.max_age_s,)).rowcount
+    def _trim(
+        self, connection: sqlite3.Connection, now_s: float, on_drop: Callable[[Item, str], None]
+    ) -> dict[str, int]:
+        whole = "SELECT id, topic, created_s, value, payload FROM items WHERE"
+        before_s = now_s - self.max_age_s
+        if on_drop is not _tell_nobody:
+            for row in connection.execute(f"{whole} created_s < ?", (before_s,)):
+                on_drop(Item(*row), "age")
+        aged = connection.execute("DELETE FROM items WHERE created_s < ?", (before_s,)).rowcount
         excess_bytes = _total_bytes(connection) - self.max_bytes
         doomed: list[tuple[int]] = []
         rows = connection.execute("SELECT id, bytes FROM items ORDER BY value, id") if excess_bytes > 0 else ()
@@ -121,6 +142,8 @@ class Spool:
                 break
             doomed.append((item_id,))
             excess_bytes -= size_bytes
+            if on_drop is not _tell_nobody:
+                on_drop(Item(*connection.execute(f"{whole} id = ?", (item_id,)).fetchone()), "bytes")
         connection.executemany("DELETE FROM items WHERE id = ?", doomed)
         return {cause: count for cause, count in (("age", aged), ("bytes", len(doomed))) if count}
 
@@ -216,6 +239,10 @@ class Spool:
             beside = self.path.with_name(self.path.name + suffix)
             with suppress(FileNotFoundError):
                 beside.rename(beside.with_name(f"{self.path.name}.corrupt-{stamp}{suffix}"))
+
+
+def _tell_nobody(_item: Item, _cause: str) -> None:
+    """Of what is dropped, where nobody asked."""
 
 
 def _inode(path: Path) -> int:

@@ -93,6 +93,29 @@ def test_trim_drops_the_least_valuable_and_of_those_the_oldest(tmp_path: Path) -
     assert payloads(spool) == [b"old-dear..", b"new-cheap.", b"newest-ch."]
 
 
+def test_the_best_are_those_that_trim_would_drop_last(tmp_path: Path) -> None:
+    spool = spool_at(tmp_path)
+    ids = {
+        name: spool.append("a", name.encode(), 0.0, value)
+        for name, value in (("cheap", 0.0), ("dear", 2.0), ("fair", 1.0), ("dear-new", 2.0))
+    }
+    spool.append("b", b"another topic", 0.0, 9.0)
+    assert [item.payload for item in spool.best(3, "a")] == [b"dear-new", b"dear", b"fair"]
+    left_out = {ids["dear-new"], ids["fair"]}
+    assert [item.payload for item in spool.best(3, "a", leaving_out=left_out)] == [b"dear", b"cheap"]
+    assert spool.depth() == 5
+
+
+def test_trim_tells_what_it_drops_and_why(tmp_path: Path) -> None:
+    spool = spool_at(tmp_path, max_bytes=10, max_age_s=5.0)
+    for created_s, name, value in ((0.0, b"old", 9.0), (9.0, b"cheap", 0.0), (9.0, b"dear....", 1.0)):
+        spool.append("a", name, created_s, value)
+    told: list[tuple[bytes, str]] = []
+    assert spool.trim(10.0, lambda item, cause: told.append((item.payload, cause))) == {"age": 1, "bytes": 1}
+    assert told == [(b"old", "age"), (b"cheap", "bytes")]
+    assert payloads(spool) == [b"dear...."]
+
+
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 3)), max_size=25), st.integers(1, 200))
 def test_trim_keeps_the_bound_and_drops_no_more_than_needed(
     tmp_path_factory: pytest.TempPathFactory, entries: list[tuple[int, int]], max_bytes: int

@@ -102,7 +102,7 @@ def look_up(name_or_path: str) -> Candidate:
     name = default_build()[0] if name_or_path == AUTO else name_or_path
     if name in bundled_names():
         return _bundled(name)
-    if name in store.names():
+    if store.has(name):
         if Path(name).is_file():
             _log.warning("%s is taken from the shelf; for the file in this folder say ./%s", name, name)
         return _shelved(name)

@@ -30,6 +30,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # Begun by a process that was killed before it came to the renaming.
 _UNFINISHED = ".new-"
 _REPLACED = ".old-"
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +89,29 @@ def take(name: str) -> Shelved:
         ModelError: there is none of this name, or a byte of it or its manifest was changed.
     """
     if not is_name(name):
-        raise ModelError(f"there is no model {name[:100]!r} on the shelf: videodisco models list")
+        raise _absent(name)
     try:
         return _take(name)
-    except FileNotFoundError:
-        with _alone(exclusive=False):  # it may be about to be replaced
+    except (OSError, ModelError):
+        with _settled():
             try:
                 return _take(name)
-            except FileNotFoundError as exc:
-                raise ModelError(f"there is no model {name!r} on the shelf: videodisco models list") from exc
+            except OSError as exc:
+                raise _absent(name) from exc
+
+
+def has(name: str) -> bool:
+    """Whether there is a model of this name, whole or damaged."""
+    if not is_name(name):
+        return False
+    try:
+        manifest = _shelf() / name / MANIFEST
+    except OutputError:
+        return False
+    if manifest.is_file():
+        return True
+    with _settled():
+        return manifest.is_file()
 
 
 def put(manifest: Manifest, content: bytes, *, replace: bool = False) -> bool:
@@ -144,7 +159,7 @@ def remove(name: str) -> None:
     with _alone():
         folder = _shelf() / name
         if not is_name(name) or not folder.is_dir():
-            raise ModelError(f"there is no model {name[:100]!r} on the shelf: videodisco models list")
+            raise _absent(name)
         shutil.rmtree(_set_aside(folder))
 
 
@@ -155,6 +170,10 @@ def offers(sha256: str, content: bytes) -> list[Offer]:
     except OutputError:
         return []
     return [Offer(signature, {WHOLE: content}) for signature in kept]
+
+
+def _absent(name: str) -> ModelError:
+    return ModelError(f"there is no model {name[:100]!r} on the shelf: videodisco models list")
 
 
 def _take(name: str) -> Shelved:
@@ -225,17 +244,29 @@ def _signatures(sha256: str) -> Path:
 
 
 @contextlib.contextmanager
-def _alone(*, exclusive: bool = True) -> Iterator[None]:
+def _alone() -> Iterator[None]:
     """The shelf for this process alone; what killed ones left half done is cleared away."""
     try:
         _shelf().mkdir(mode=0o700, exist_ok=True)
-        with (_shelf() / ".lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
-            if exclusive:
-                _clear()
+        with (_shelf() / _LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _clear()
             yield
     except OSError as exc:
         raise OutputError(f"the shelf {_shelf()} cannot be written: {exc.strerror or exc}") from exc
+
+
+@contextlib.contextmanager
+def _settled() -> Iterator[None]:
+    """The shelf while nobody changes it: what looked absent or mixed may have been about to be replaced."""
+    try:
+        lock = (_shelf() / _LOCK).open("rb")
+    except OSError:
+        yield  # nobody has ever written here, or nobody can
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
 
 
 def _clear() -> None:

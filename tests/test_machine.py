@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -62,3 +64,31 @@ def test_times_that_begin_anew_follow_the_last_one() -> None:
     repair = PtsRepair(Fraction(1, 100), Fraction(25))
     assert [repair.repair(pts) for pts in (0, 500, 504, 0, 4, 8)] == [0, 500, 504, 508, 512, 516]
     assert repair.not_forward == 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_memory_of_pictures_goes_back_to_the_system() -> None:
+    program = """
+import threading
+import numpy as np
+import psutil
+from stream.machine import give_back_large_blocks
+
+give_back_large_blocks()
+before = psutil.Process().memory_info().rss
+
+def work():
+    kept = [np.ones(3_000_000, np.uint8) for _ in range(20)]
+    small = [np.ones(300_000, np.uint8) for _ in range(20)]
+    del kept
+    return small
+
+held = []
+threads = [threading.Thread(target=lambda: held.append(work())) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+held.clear()
+print(psutil.Process().memory_info().rss - before)
+"""
+    grown = int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
+    assert grown < 30_000_000

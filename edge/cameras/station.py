@@ -16,6 +16,7 @@ from edge.report import RunReport, SourceReport
 from edge.run_folder import open_run_folder
 from edge.run_log import RunLog
 from stream.errors import SinkError
+from stream.machine import give_back_large_blocks
 from stream.pipeline import Detector
 from stream.sinks.base import Sink
 from stream.sources.address import parse_address
@@ -53,6 +54,7 @@ class CameraStation:
         on_state: StateListener = lambda _name, _status: None,
         on_note: Callable[[str], None] = lambda _note: None,
     ) -> None:
+        give_back_large_blocks()
         self._settings = settings
         self._on_state = on_state
         self._on_note = on_note

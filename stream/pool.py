@@ -1,4 +1,4 @@
-"""Inference threads that many cameras share in fair turns."""
+"""Inference threads that cameras and whoever else needs them share in fair turns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from stream.frame import Frame
 
@@ -36,6 +36,41 @@ class _Job:
     answer: Answer
 
 
+class Task(Protocol):
+    """A piece of work for a :class:`TaskLane`; one of the two is called, once."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still waits for it; asked on any thread, again and again."""
+        ...
+
+    def work(self) -> None:
+        """Do it and tell the outcome; must not raise."""
+        ...
+
+    def give_up(self, cause: str) -> None:
+        """It will not be done: ``unwanted`` or ``stopped``. Must return at once."""
+        ...
+
+
+class _Turn(Protocol):
+    """A way into the pool, as the pool sees it. All under the pool's lock."""
+
+    in_flight: int
+    offered_s: float
+
+    def take(self) -> Callable[[], None] | None:
+        """What is to be done next, if anything; without waiting."""
+        ...
+
+    @property
+    def has_more(self) -> bool: ...
+
+    def clear(self) -> list[Callable[[], None]]:
+        """What tells those who wait that nothing will come of it."""
+        ...
+
+
 class Lane:
     """One camera's way into the pool: its newest frame waits, an older one gives way to it."""
 
@@ -57,20 +92,94 @@ class Lane:
         """Take no more part; a waiting frame is answered, one that is being looked at will be."""
         self._pool.remove(self)
 
+    # The pool's side.
+
+    @property
+    def has_more(self) -> bool:
+        return self.waiting is not None
+
+    def take(self) -> Callable[[], None] | None:
+        job, self.waiting = self.waiting, None
+        return None if job is None else lambda: job.answer(self._look(job.frame))
+
+    def clear(self) -> list[Callable[[], None]]:
+        job, self.waiting = self.waiting, None
+        return [] if job is None else [lambda: job.answer(GivenUp("stopped"))]
+
+    def _look(self, frame: Frame) -> Detected | GivenUp | BaseException:
+        if self._pool.now_s() - frame.received_s > self.max_staleness_s:
+            return GivenUp("stale")
+        try:
+            return self.detector.detect(frame)
+        except Exception as exc:  # noqa: BLE001 - the thread's boundary: who offered the frame gets the error
+            return exc
+
+
+class TaskLane:
+    """A way into the pool for work that waits its turn in order: at most ``capacity`` tasks, then it refuses."""
+
+    def __init__(self, pool: InferencePool, capacity: int) -> None:
+        self.capacity = capacity
+        self._pool = pool
+        self._tasks: deque[Task] = deque()
+        # The rest belongs to the pool, under its lock.
+        self.in_flight = 0
+        self.offered_s = float("-inf")
+
+    @property
+    def depth(self) -> int:
+        """How many tasks wait; from any thread."""
+        return len(self._tasks)
+
+    def offer(self, task: Task) -> bool:
+        """Ask for ``task`` to be done; False at once when too much waits or the pool is closed."""
+        return self._pool.enqueue(self, task)
+
+    def close(self) -> None:
+        """Take no more part; what waits is given up."""
+        self._pool.remove(self)
+
+    # The pool's side.
+
+    def put(self, task: Task) -> tuple[bool, list[Task]]:
+        """Whether there was room, and what nobody waits for any more and has made some."""
+        unwanted: list[Task] = []
+        if len(self._tasks) >= self.capacity:
+            unwanted = [each for each in self._tasks if not each.wanted]
+            self._tasks = deque(each for each in self._tasks if each not in unwanted)
+        if len(self._tasks) >= self.capacity:
+            return False, unwanted
+        self._tasks.append(task)
+        return True, unwanted
+
+    @property
+    def has_more(self) -> bool:
+        return bool(self._tasks)
+
+    def take(self) -> Callable[[], None] | None:
+        if not self._tasks:
+            return None
+        task = self._tasks.popleft()
+        return task.work if task.wanted else lambda: task.give_up("unwanted")
+
+    def clear(self) -> list[Callable[[], None]]:
+        tasks, self._tasks = self._tasks, deque()
+        return [lambda task=task: task.give_up("stopped") for task in tasks]  # type: ignore[misc] # bound now
+
 
 class InferencePool:
-    """``workers`` threads that take one frame of each lane in turn.
+    """``workers`` threads that take one frame or task of each lane in turn.
 
-    While several lanes offer frames, none holds more than its share of the workers, so that a slow model on one
+    While several lanes offer work, none holds more than its share of the workers, so that a slow model on one
     camera leaves the others theirs. A frame older than its lane allows is not looked at.
     """
 
     def __init__(self, workers: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._workers = workers
-        self._clock = clock
+        self.workers = workers
+        self.now_s = clock
         self._changed = threading.Condition()
-        self._turns: deque[Lane] = deque()
-        self._lanes: list[Lane] = []
+        self._turns: deque[_Turn] = deque()
+        self._lanes: list[_Turn] = []
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"infer:{number}", daemon=True) for number in range(workers)
@@ -85,31 +194,46 @@ class InferencePool:
             self._lanes.append(lane)
         return lane
 
+    def task_lane(self, capacity: int) -> TaskLane:
+        """A way in for other work."""
+        lane = TaskLane(self, capacity)
+        with self._changed:
+            self._lanes.append(lane)
+        return lane
+
     def offer(self, lane: Lane, frame: Frame, answer: Answer) -> None:
         job = _Job(frame, answer)
         displaced: _Job | None
         with self._changed:
-            lane.offered_s = self._clock()
-            if self._closed or lane not in self._lanes:
+            if self._is_shut_for(lane):
                 displaced, cause = job, "stopped"
             else:
                 displaced, cause = lane.waiting, "superseded"
                 lane.waiting = job
-                if displaced is None:
-                    self._turns.append(lane)
-                self._changed.notify()
+                self._line_up(lane)
         if displaced is not None:
             displaced.answer(GivenUp(cause))
 
-    def remove(self, lane: Lane) -> None:
+    def enqueue(self, lane: TaskLane, task: Task) -> bool:
         with self._changed:
-            job, lane.waiting = lane.waiting, None
+            if self._is_shut_for(lane):
+                return False
+            taken, unwanted = lane.put(task)
+            if taken:
+                self._line_up(lane)
+        for each in unwanted:
+            each.give_up("unwanted")
+        return taken
+
+    def remove(self, lane: _Turn) -> None:
+        with self._changed:
+            given_up = lane.clear()
             if lane in self._lanes:
                 self._lanes.remove(lane)
             if lane in self._turns:
                 self._turns.remove(lane)
-        if job is not None:
-            job.answer(GivenUp("stopped"))
+        for tell in given_up:
+            tell()
 
     def close(self, timeout_s: float) -> bool:
         """Finish what is being looked at; False when a worker is still inside the runtime (it is a daemon)."""
@@ -119,41 +243,46 @@ class InferencePool:
             self._changed.notify_all()
         for lane in lanes:
             self.remove(lane)
-        deadline_s = self._clock() + timeout_s
+        deadline_s = self.now_s() + timeout_s
         for thread in self._threads:
-            thread.join(max(0.0, deadline_s - self._clock()))
+            thread.join(max(0.0, deadline_s - self.now_s()))
         return not any(thread.is_alive() for thread in self._threads)
+
+    def _is_shut_for(self, lane: _Turn) -> bool:
+        return self._closed or lane not in self._lanes
+
+    def _line_up(self, lane: _Turn) -> None:
+        lane.offered_s = self.now_s()
+        if lane not in self._turns:
+            self._turns.append(lane)
+        self._changed.notify()
 
     def _work(self) -> None:
         while (taken := self._take()) is not None:
-            lane, job = taken
+            lane, do = taken
             try:
-                job.answer(self._look(lane, job.frame))
+                do()
             finally:
+                # let go of what was looked at before waiting for more
+                del do, taken
                 with self._changed:
                     lane.in_flight -= 1
                     self._changed.notify_all()
 
-    def _look(self, lane: Lane, frame: Frame) -> Detected | GivenUp | BaseException:
-        if self._clock() - frame.received_s > lane.max_staleness_s:
-            return GivenUp("stale")
-        try:
-            return lane.detector.detect(frame)
-        except Exception as exc:  # noqa: BLE001 - the thread's boundary: who offered the frame gets the error
-            return exc
-
-    def _take(self) -> tuple[Lane, _Job] | None:
+    def _take(self) -> tuple[_Turn, Callable[[], None]] | None:
         with self._changed:
             while not self._closed:
                 lane = self._next_lane()
-                if lane is not None and lane.waiting is not None:
-                    job, lane.waiting = lane.waiting, None
+                do = None if lane is None else lane.take()
+                if lane is not None and do is not None:
                     lane.in_flight += 1
-                    return lane, job
+                    if lane.has_more:
+                        self._turns.append(lane)
+                    return lane, do
                 self._changed.wait()
             return None
 
-    def _next_lane(self) -> Lane | None:
+    def _next_lane(self) -> _Turn | None:
         """The lane whose turn it is, of those that do not hold their share already."""
         share = self._share()
         for lane in self._turns:
@@ -163,6 +292,6 @@ class InferencePool:
         return None
 
     def _share(self) -> int:
-        since_s = self._clock() - ACTIVE_S
+        since_s = self.now_s() - ACTIVE_S
         active = sum(lane.offered_s >= since_s for lane in self._lanes)
-        return max(1, self._workers // max(1, active))
+        return max(1, self.workers // max(1, active))

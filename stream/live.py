@@ -20,7 +20,7 @@ from typing import Protocol
 
 from stream.channel import Channel, ChannelClosed, Policy
 from stream.errors import DecodeError, VideoDiscoError
-from stream.frame import Frame, FrameResult, NetworkView, ZoneView
+from stream.frame import Frame, FrameResult, NetworkView, Refinement, ZoneView
 from stream.outlet import Outlet
 from stream.pipeline import (
     JOIN_S,
@@ -123,7 +123,8 @@ class _Waiting:
 class LivePipeline:
     """Runs one live source until it ends or is stopped. Make a new one to run it again.
 
-    ``watch_zones`` is given each result in order and says what the camera's zones show.
+    ``watch_zones`` is given each result in order and says what the camera's zones show; ``refined`` gives what the
+    cloud has said so far of the tracks there are.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class LivePipeline:
         observer: LiveObserver,
         *,
         watch_zones: Callable[[FrameResult], tuple[ZoneView, ...]] | None = None,
+        refined: Callable[[], Mapping[int, Refinement]] = dict,
         hold_s: float = HOLD_S,
     ) -> None:
         self._source = source
@@ -143,6 +145,7 @@ class LivePipeline:
         self._sinks = sinks
         self._observer = observer
         self._watch_zones = watch_zones
+        self._refined = refined
         self._hold_s = hold_s
         self._frames: Channel[Frame] = Channel(FRAMES_AHEAD, Policy.DROP_OLDEST)
         self._planner = BackgroundPlanner(lane.detector.view, source.name)
@@ -275,6 +278,7 @@ class LivePipeline:
             timings=timings_of(frame, found, begun_s, time.monotonic()),
             carried=found is None,
             dropped_before=dropped_before,
+            refined=self._refined(),
         )
         if self._watch_zones is None:
             return result

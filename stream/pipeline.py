@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from stream.channel import Channel, ChannelClosed
 from stream.errors import DecodeError, VideoDiscoError
-from stream.frame import Frame, FrameResult, ModelIdentity, NetworkView, SourceInfo, Timings
+from stream.frame import Frame, FrameResult, ModelIdentity, NetworkView, Refinement, SourceInfo, Timings
 from stream.outlet import Outlet
 from stream.sinks.base import Sink
 from stream.sources.base import Source, SourceLosses, SourceReader
@@ -98,7 +98,10 @@ class Outcome:
 
 
 class Pipeline:
-    """Runs one source once. Make a new one for the next."""
+    """Runs one source once. Make a new one for the next.
+
+    ``refined`` gives what the cloud has said so far of the source's tracks.
+    """
 
     def __init__(
         self,
@@ -110,6 +113,7 @@ class Pipeline:
         *,
         workers: Executor,
         in_flight: int,
+        refined: Callable[[], Mapping[int, Refinement]] = dict,
     ) -> None:
         self._source = source
         self._detector = detector
@@ -117,6 +121,7 @@ class Pipeline:
         self._sinks = sinks
         self._observer = observer
         self._workers = workers
+        self._refined = refined
         self._frames: Channel[Frame] = Channel(FRAMES_AHEAD)
         self._reader = SourceReader(source, detector.view, self._frames)
         self._order: asyncio.Queue[tuple[Frame, asyncio.Future[Detected] | None] | None] = asyncio.Queue(in_flight)
@@ -197,6 +202,7 @@ class Pipeline:
             model=self._detector.identity,
             timings=timings_of(frame, found, begun_s, time.monotonic()),
             carried=found is None,
+            refined=self._refined(),
         )
 
 

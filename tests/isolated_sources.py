@@ -24,11 +24,11 @@ from stream.errors import SourceError
 from stream.frame import Frame, NetworkView, SourceInfo
 from stream.geometry import Letterbox
 from stream.isolation.messages import Start
-from stream.isolation.pulse import Pulse
 from stream.packets import EncodedPacket, PacketTap, VideoTrack
 from stream.sources.address import Address, AddressKind
 from stream.sources.base import PictureDemand, SourceLosses, ViewPlanner
-from stream.sources.status import SourceState, SourceStatus
+from stream.sources.health import SourceHealth
+from stream.sources.status import SourceStatus
 
 TIME_BASE = Fraction(1, 90_000)
 FACTORY = "tests.isolated_sources:scripted"
@@ -37,7 +37,8 @@ FACTORY = "tests.isolated_sources:scripted"
 @dataclass(frozen=True, slots=True)
 class Script:
     """``frames`` grey pictures of ``width x height``, ``pause_s`` apart, then what ``then`` says: ``end``, ``crash``,
-    ``hang`` (the decode thread alone), ``stop`` (the whole process), ``say`` (the bytes ``said``, in hex) or ``wait``.
+    ``hang`` (the decode thread alone), ``stop`` (the whole process), ``say`` (the bytes ``said``, in hex, ``times``) or
+    ``wait``.
 
     With ``once`` (a path) only the first child does so, the others go on for ever. ``opens`` is what happens before:
     ``well``, ``refused``, ``crash`` or ``hang``. Every ``resize_every`` frames pictures grow by half.
@@ -49,6 +50,7 @@ class Script:
     pause_s: float = 0.01
     then: str = "end"
     said: str = ""
+    times: int = 1
     once: str = ""
     opens: str = "well"
     resize_every: int = 0
@@ -57,10 +59,8 @@ class Script:
         return Address(kind, json.dumps(dataclasses.asdict(self)), "rtsp://***@camera/1")
 
 
-def scripted(
-    start: Start, pulse: Pulse, wants_pictures: Callable[[], PictureDemand], tap: PacketTap | None
-) -> ScriptedSource:
-    return ScriptedSource(Script(**json.loads(start.url)), pulse, wants_pictures, tap)
+def scripted(start: Start, wants_pictures: Callable[[], PictureDemand], tap: PacketTap | None) -> ScriptedSource:
+    return ScriptedSource(Script(**json.loads(start.url)), wants_pictures, tap)
 
 
 class ScriptedSource:
@@ -68,16 +68,13 @@ class ScriptedSource:
 
     name = "scripted"
 
-    def __init__(
-        self, script: Script, pulse: Pulse, wants_pictures: Callable[[], PictureDemand], tap: PacketTap | None
-    ) -> None:
+    def __init__(self, script: Script, wants_pictures: Callable[[], PictureDemand], tap: PacketTap | None) -> None:
         self._script = script
-        self._pulse = pulse
         self._wants_pictures = wants_pictures
         self._tap = tap
         self._quit = threading.Event()
         self._begun_s = time.monotonic()
-        self._status = SourceStatus(SourceState.CONNECTING, self._begun_s)
+        self._health = SourceHealth(self._begun_s, stall_s=0.5)
         self._track = VideoTrack("h264", script.width, script.height, TIME_BASE, Fraction(25), b"\1\2\3")
 
     @property
@@ -89,7 +86,7 @@ class ScriptedSource:
         return {"late": 2}
 
     def status(self, now_s: float) -> SourceStatus:
-        return self._status
+        return self._health.status(now_s)
 
     def interrupt(self) -> None:
         self._quit.set()
@@ -99,7 +96,7 @@ class ScriptedSource:
         if script.opens == "refused":
             raise SourceError("rtsp://user:secret@camera/1 says no\x1b[2J")
         self._misbehave(script.opens)
-        self._status = SourceStatus(SourceState.LIVE, time.monotonic(), connects=1)
+        self._health.live(time.monotonic())
         return SourceInfo("scripted", "", "none", "h264", script.width, script.height, Fraction(25), TIME_BASE)
 
     def frames(self, plan: ViewPlanner) -> Iterator[Frame]:
@@ -107,9 +104,9 @@ class ScriptedSource:
         harmless = bool(script.once) and Path(script.once).exists()
         index = 0
         while not self._quit.is_set() and (harmless or index < script.frames):
+            self._health.packet(time.monotonic())
             self._send_packet(index)
             yield self._frame(index, plan)
-            self._pulse.beat()
             index += 1
             self._quit.wait(script.pause_s)
         if self._quit.is_set():
@@ -119,7 +116,7 @@ class ScriptedSource:
         self._misbehave(script.then)
 
     def close(self) -> None:
-        self._status = SourceStatus(SourceState.ENDED, time.monotonic(), "the script is over")
+        self._health.ended(time.monotonic(), "the script is over")
 
     def _frame(self, index: int, plan: ViewPlanner) -> Frame:
         script = self._script
@@ -158,7 +155,9 @@ class ScriptedSource:
         elif how == "wait":
             self._quit.wait()
         elif how == "say":
-            os.write(int(sys.argv[1]), bytes.fromhex(self._script.said))
+            said = memoryview(bytes.fromhex(self._script.said) * self._script.times)
+            while said:
+                said = said[os.write(int(sys.argv[1]), said) :]
             self._quit.wait()
 
 

@@ -27,24 +27,25 @@ from stream.errors import DecodeError, SourceError
 from stream.frame import Frame, NetworkView
 from stream.isolation.continuity import Continuity
 from stream.isolation.link import Link, LinkEndedError, LinkSilentError
-from stream.isolation.memory import ChildMemory, Layout, ParentMemory
+from stream.isolation.memory import MOST_SLOTS, ChildMemory, Layout, ParentMemory
 from stream.isolation.messages import (
     LayOut,
     Over,
     Picture,
     ProtocolError,
     Receipt,
+    Report,
     read_order,
     read_saying,
     sentence,
 )
-from stream.isolation.outbox import MOST_FRAMES, MOST_PACKET_BYTES, MOST_UNANSWERED, Outbox, Placed
+from stream.isolation.outbox import MOST_FRAMES, MOST_PACKET_BYTES, MOST_PACKETS, MOST_UNANSWERED, Outbox, Placed
 from stream.isolation.pulse import Pulse
 from stream.packets import EncodedPacket, VideoTrack
 from stream.sources import backoff
 from stream.sources.address import AddressKind, parse_address
 from stream.sources.backoff import BackoffPolicy, Failure
-from stream.sources.base import PictureDemand, Source, ViewPlanner
+from stream.sources.base import PictureDemand, Source, SourceLosses, ViewPlanner
 from stream.sources.isolated import IsolatedSource, Isolation
 from stream.sources.live import LiveSettings, LiveSource
 from stream.sources.status import SourceState, SourceStatus
@@ -225,7 +226,7 @@ def test_frames_come_back_after_a_crash(tmp_path: Path, death: signal.Signals) -
         while (frame := next(frames)).epoch == before[-1].epoch:
             before.append(frame)
         after = [frame, *itertools.islice(frames, 10)]
-    assert f"crashed (signal {death.value}" in "".join(watcher.reasons(SourceState.BACKING_OFF))
+    assert f"(signal {death.value})" in "".join(watcher.reasons(SourceState.BACKING_OFF))
     assert watcher.seen[-1].state is SourceState.LIVE
     assert watcher.seen[-1].connects == 2
     every = before + after
@@ -283,6 +284,8 @@ def message(**fields: Any) -> bytes:
 
 PICTURE: dict[str, Any] = Picture.of(frame_of(99, width=64, height=48), 0).model_dump()
 
+CHATTER = message(**Report.of(SourceStatus(SourceState.LIVE, 0.0), 0.0, SourceLosses(), {}).model_dump(mode="json"))
+
 LIES = {
     "noise": b"\xff" * 40,
     "endless": struct.pack("<II", 1 << 31, 0),
@@ -306,9 +309,10 @@ LIES = {
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_backoff")
-@pytest.mark.parametrize("lie", ["noise", "slot", "huge"])
-def test_a_child_that_lies_is_replaced(tmp_path: Path, lie: str) -> None:
-    source = isolated(Script(frames=3, then="say", said=LIES[lie].hex(), once=str(tmp_path / "once")))
+@pytest.mark.parametrize(("lie", "times"), [("noise", 1), ("slot", 1), ("huge", 1), ("chatter", 20_000)])
+def test_a_child_that_lies_is_replaced(tmp_path: Path, lie: str, times: int) -> None:
+    said = CHATTER if lie == "chatter" else LIES[lie]
+    source = isolated(Script(frames=3, then="say", said=said.hex(), times=times, once=str(tmp_path / "once")))
     with opened(source), Watcher(source) as watcher:
         frames = some(source, 8)
     assert [frame.epoch for frame in frames] == [0] * 3 + [1] * 5
@@ -391,27 +395,28 @@ def test_a_slow_parent_costs_frames_and_sees_the_present() -> None:
     source = isolated(Script(frames=1_000_000, pause_s=0.005, width=1280, height=720))
     with opened(source):
         frames = source.frames(view_of)
-        taken = []
-        for frame in itertools.islice(frames, 12):
-            taken.append(frame)
+        taken = [next(frames)]
+        while missed(taken) < 50:
             time.sleep(0.1)
-        aged_s = [frame.received_s for frame in taken[4:]]
-        time.sleep(0.5)
-        fresh = list(itertools.islice(frames, 30))[-1]
+            taken.append(next(frames))
+        resumed_s = time.monotonic()
+        taken += itertools.islice(frames, 30)
+        waiting = sum(frame.received_s < resumed_s for frame in taken[-30:])
         maps = Path(f"/proc/{source.child_pid}/maps").read_text().splitlines()
-        shared = [line for line in maps if "videodisco-pixels" in line]
-    gaps = sum(later.index - earlier.index - 1 for earlier, later in itertools.pairwise(taken))
-    assert gaps > 50
-    assert source.drops["isolation"] >= gaps
-    # A dozen slots for 100 frames a second: what is seen is never old, whatever was missed.
-    assert all(later - earlier < 0.4 for earlier, later in itertools.pairwise(aged_s))
-    assert time.monotonic() - fresh.received_s < 1
-    begin, end = (int(side, 16) for side in shared[0].split()[0].split("-"))
-    assert len(shared) == 1
+        while source.drops.get("isolation", 0) < missed(taken):
+            taken.append(next(frames))
+    # However long the parent was away: a dozen slots.
+    assert waiting <= MOST_SLOTS
+    (shared,) = [line for line in maps if "videodisco-pixels" in line]
+    begin, end = (int(side, 16) for side in shared.split()[0].split("-"))
     assert end - begin <= 64 << 20
     for frame in taken:
         assert frame.picture is not None
         assert (frame.picture == frame.index % 256).all()
+
+
+def missed(frames: list[Frame]) -> int:
+    return frames[-1].index - frames[0].index + 1 - len(frames)
 
 
 @pytest.mark.slow
@@ -658,9 +663,12 @@ def test_packets_that_wait_too_long_give_way_up_to_a_keyframe() -> None:
         outbox.packet(packet_of(number, third + (number == 3), key=key))
     assert [packet.pts for packet in drained(outbox)] == [5, 6]
     assert outbox.dropped_packets == 5
+    for number in range(MOST_PACKETS + 2):
+        outbox.packet(packet_of(number, 1, key=number == 0))
+    assert outbox.dropped_packets == 5 + MOST_PACKETS + 2
     outbox.packet(packet_of(9, MOST_PACKET_BYTES + 1, key=True))
     assert drained(outbox) == []
-    assert outbox.dropped_packets == 6
+    assert outbox.dropped_packets == 8 + MOST_PACKETS
 
 
 def counting() -> Continuity:
@@ -705,12 +713,13 @@ def test_counts_that_cannot_be_are_refused(lie: Callable[[Continuity], object]) 
         lie(continuity)
 
 
-def test_who_waits_to_connect_again_is_not_quiet() -> None:
+def test_who_waits_is_not_quiet() -> None:
     pulse = Pulse()
     now_s = time.monotonic()
-    live = SourceStatus(SourceState.LIVE, now_s)
-    assert pulse.quiet_s(live, now_s + 20) == pytest.approx(20, abs=0.1)
+    assert pulse.quiet_s(SourceStatus(SourceState.LIVE, now_s), now_s + 20) == 0
+    stalled = SourceStatus(SourceState.STALLED, now_s + 15)
+    assert pulse.quiet_s(stalled, now_s + 20) == pytest.approx(5)
     assert pulse.quiet_s(SourceStatus(SourceState.CONNECTING, now_s + 15), now_s + 20) == pytest.approx(5)
     assert pulse.quiet_s(SourceStatus(SourceState.REFUSED, now_s, retry_at_s=now_s + 60), now_s + 20) == 0
-    pulse.waiting = True
-    assert pulse.quiet_s(live, now_s + 20) == 0
+    pulse.beat(waits=True)
+    assert pulse.quiet_s(stalled, now_s + 20) == 0

@@ -18,8 +18,8 @@ MOST_FRAMES = 64
 MOST_UNANSWERED = 2
 """Frames sent and not taken yet: what is sent cannot be replaced by something newer any more."""
 
-MOST_PACKET_BYTES = MOST_PAYLOAD_BYTES
-"""Packets that wait: some ten seconds of the largest cameras."""
+MOST_PACKET_BYTES, MOST_PACKETS = MOST_PAYLOAD_BYTES, 1500
+"""Packets that wait: some ten seconds of the largest cameras, a minute of ordinary ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Outbox:
     def packet(self, packet: EncodedPacket) -> None:
         """As :class:`stream.packets.PacketTap`."""
         with self._changed:
-            if self._packet_bytes + len(packet.data) > MOST_PACKET_BYTES:
+            if len(self._packets) >= MOST_PACKETS or self._packet_bytes + len(packet.data) > MOST_PACKET_BYTES:
                 self.dropped_packets += len(self._packets)
                 self._packets.clear()
                 self._packet_bytes = 0

@@ -76,8 +76,9 @@ class DecodingProcess:
             return "hung up and did not end"
         if code >= 0:
             return f"ended by itself (exit code {code})"
-        hint = ", perhaps for want of memory" if -code == signal.SIGKILL else ""
-        return f"crashed (signal {-code}{hint})"
+        if -code == signal.SIGKILL:
+            return f"was killed (signal {-code}), perhaps for want of memory"
+        return f"crashed (signal {-code})"
 
     def _started(self, fd: int) -> subprocess.Popen[bytes]:
         memory_fd = self.memory.fd
@@ -102,7 +103,9 @@ class DecodingProcess:
             self._process.wait(grace_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            # Within a driver of a webcam that hangs not even that ends it at once.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_DEATH_S)
             return True
         return False
 

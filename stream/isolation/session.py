@@ -36,6 +36,10 @@ CLOCK_SLACK_S = 0.5
 """By how much the clocks of two processes may differ; on all known systems they are one."""
 
 
+MOST_MESSAGES_A_SECOND = 5000
+"""Far more than all that an outbox holds and a camera adds; who says more only means to keep the parent busy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """Seconds that a child may say nothing at all, and those that its decode thread may be quiet: while it waits for
@@ -78,6 +82,7 @@ class Session:
         self._tap = tap
         self._layout: Layout | None = None
         self._plan: ViewPlanner | None = None
+        self._second_ends_s, self._messages = 0.0, 0
         self._track: VideoTrack | None = None
         continuity.begin()
         process.link.send(start)
@@ -91,6 +96,7 @@ class Session:
         body, payload = self._process.link.receive(self._most_payload_bytes)
         self._standing.listens(None)
         self._process.link.limit_s = self._patience.silence_s
+        self._count_message(time.monotonic())
         said = read_saying(body)
         frame = self._frame(said, payload) if isinstance(said, Picture) else None
         self._acknowledge(1 if frame else 0)
@@ -121,6 +127,13 @@ class Session:
         layout = self._layout
         inline_bytes = layout.slot_bytes if layout and self._process.memory.inline else 0
         return max(MOST_PAYLOAD_BYTES, inline_bytes)
+
+    def _count_message(self, now_s: float) -> None:
+        if now_s > self._second_ends_s:
+            self._second_ends_s, self._messages = now_s + 1, 0
+        self._messages += 1
+        if self._messages > MOST_MESSAGES_A_SECOND:
+            raise ProtocolError(f"more than {MOST_MESSAGES_A_SECOND} messages a second")
 
     def _acknowledge(self, frames: int) -> None:
         demand, ready = self._wants_pictures(), self._got_ready()

@@ -95,12 +95,11 @@ class Worker:
     def _play(self) -> None:
         make = factory_named(self._start.factory)
         tap = self._outbox if self._start.tapped else None
-        source = self._source = make(self._start, self._pulse, lambda: self._demand, tap)
+        source = self._source = make(self._start, lambda: self._demand, tap)
         info = source.open()
         with contextlib.closing(source):
             self._outbox.put_word(Opened.of(info))
             for frame in source.frames(self._plan):
-                self._pulse.beat()
                 self._outbox.put_frame(self._placed(frame))
 
     def _placed(self, frame: Frame) -> Placed:
@@ -128,11 +127,10 @@ class Worker:
         return layout.view
 
     def _asked(self, question: LayOut) -> LaidOut:
-        self._pulse.waiting = True
+        self._pulse.beat(waits=True)
         self._outbox.put_word(question)
         answer = self._answers.get()
         self._pulse.beat()
-        self._pulse.waiting = False
         if answer is None:
             raise LinkEndedError
         return answer

@@ -198,10 +198,6 @@ class IsolatedSource:
 
     def _begun(self, *, wait: bool) -> Session:
         """A new child, told what to do. Raises _LostError."""
-        settings = self._settings
-        reading_s = settings.read_timeout_s + self._isolation.margin_s
-        # A file that is played waits so long at most for its next picture.
-        patient_s = reading_s + (JUMP_S if self._address.kind is AddressKind.FILE else 0.0)
         with self._starting:
             if self._quit.is_set():
                 raise _LostError(Failure.UNREACHABLE, "it was stopped")
@@ -217,7 +213,7 @@ class IsolatedSource:
                 self._start(wait=wait),
                 self._continuity,
                 self._standing,
-                Patience(reading_s, patient_s, patient_s + 2 * settings.open_timeout_s),
+                self._patience(),
                 wants_pictures=self._wants_pictures,
                 tap=self._tap,
             )
@@ -237,6 +233,15 @@ class IsolatedSource:
             demand=self._wants_pictures(),
             tapped=self._tap is not None,
         )
+
+    def _patience(self) -> Patience:
+        settings = self._settings
+        silence_s = settings.read_timeout_s + self._isolation.margin_s
+        # A file that is played waits so long at most for its next picture.
+        reading_s = silence_s + (JUMP_S if self._address.kind is AddressKind.FILE else 0.0)
+        # libav applies the limit of opening twice; a first picture may take as long as two packets.
+        connecting_s = reading_s + 2 * settings.open_timeout_s + settings.read_timeout_s
+        return Patience(silence_s, reading_s, connecting_s)
 
     @contextlib.contextmanager
     def _blaming_the_child(self) -> Iterator[None]:
@@ -273,7 +278,7 @@ class IsolatedSource:
         delay_s = self._backoff.delay_s(Failure.REFUSED if deadly else lost.kind, held_s)
         self._standing.lost(lost.kind, lost.reason, now_s, now_s + delay_s)
         self._give_up_or_not(lost, now_s + delay_s, first_since_s)
-        log.warning("%s: %s; it is started anew in %.1f s", self.name, lost.reason, delay_s)
+        log.info("%s: %s; it is started anew in %.1f s", self.name, lost.reason, delay_s)
         self._quit.wait(delay_s)
 
     def _give_up_or_not(self, lost: _LostError, retry_at_s: float, first_since_s: float | None) -> None:

@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from stream.http.audit import AuditLog
-from stream.http.endpoints import Endpoint
-from stream.http.metrics import Metrics
+from stream.errors import VideoDiscoError
+from stream.http.answers import answer_of
+from stream.http.auth import NOBODY, is_explicit, require
+from stream.http.common import common_endpoints
+from stream.http.context import CONTEXT, About, Check, Context, Instruments
+from stream.http.endpoints import Call, Endpoint, Identity
+from stream.http.errors import HttpError, status_of
+from stream.http.front import LASTING_ROUTES, front
+from stream.http.headers import add_headers
+from stream.http.lasting import LASTING
+from stream.http.openapi import document
+from stream.http.origin import check_origin
+from stream.http.pages import Pages, page_endpoints
 from stream.http.settings import HttpSettings
+from stream.http.validation import body_of, path_of, query_of
 
-Check = Callable[[], Awaitable[str | None]]
-"""Why something is not ready, in a sentence; None: it is."""
+__all__ = ["About", "Check", "Instruments", "Pages", "build_app", "endpoints_of"]
 
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """What a service is called; ``name`` is a short word ("edge"), also in the session cookie's name."""
-
-    name: str
-    title: str
-    version: str
-    description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Pages:
-    """Files of ``folder`` inside a package, served below ``prefix``; ``index.html`` is also the prefix itself."""
-
-    package: str
-    folder: str = "static"
-    prefix: str = "/"
-
-
-@dataclass(frozen=True, slots=True)
-class Instruments:
-    """What a service writes down; ``ready`` is asked by /readyz, each check by its name."""
-
-    metrics: Metrics = field(default_factory=Metrics)
-    audit: AuditLog | None = None
-    ready: Mapping[str, Check] = field(default_factory=dict)
+_ENDPOINTS = web.AppKey("endpoints", tuple[Endpoint, ...])
+_DOCS = Pages("stream.http", "static", "/docs/")
 
 
 def build_app(
@@ -56,4 +41,120 @@ def build_app(
 
     Without ``instruments`` (or their audit log) those of the settings are made.
     """
-    raise NotImplementedError
+    context = Context.of(settings, about, instruments or Instruments())
+    table = [*endpoints, *common_endpoints(context)]
+    described = document(about, table, login_needed=settings.login_needed)
+    table += described.endpoints()
+    table += [each for folder in (*pages, _DOCS) for each in page_endpoints(folder)]
+    app = web.Application(middlewares=[front])
+    app[CONTEXT] = context
+    app[LASTING] = context.lasting
+    app[LASTING_ROUTES] = frozenset(each.path for each in table if each.lasting)
+    app[_ENDPOINTS] = tuple(table)
+    app.on_response_prepare.append(add_headers)
+    app.on_cleanup.append(_close_audit)
+    for endpoint in table:
+        _route(app, endpoint, context)
+    return app
+
+
+def endpoints_of(app: web.Application) -> tuple[Endpoint, ...]:
+    """The whole table of an application."""
+    return app[_ENDPOINTS]
+
+
+def _route(app: web.Application, endpoint: Endpoint, context: Context) -> None:
+    handler = _handler(endpoint, context)
+    methods = ["GET", "HEAD"] if endpoint.method == "GET" and not endpoint.lasting else [endpoint.method]
+    for method in methods:
+        app.router.add_route(method, endpoint.path, handler, expect_handler=_expect_later)
+
+
+def _handler(endpoint: Endpoint, context: Context) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        call = _let_in(endpoint, request, context)
+        if endpoint.change is not None:
+            return await _changed(endpoint, call, context)
+        if endpoint.lasting:
+            with context.lasting.going():
+                return await _answered(endpoint, call, context)
+        return await _answered(endpoint, call, context)
+
+    return handle
+
+
+def _let_in(endpoint: Endpoint, request: web.Request, context: Context) -> Call:
+    """Who it is, and whether he may ask this from where he asks."""
+    if request.headers.get(hdrs.EXPECT, "100-continue").lower() != "100-continue":
+        raise HttpError(417, "only 'Expect: 100-continue' is understood")
+    seen = request["seen"]
+    authorization = request.headers.get(hdrs.AUTHORIZATION, "")
+    cookie = request.cookies.get(context.cookie_name(secure=seen.secure), "")
+    if not is_explicit(authorization):
+        check_origin(
+            request.method,
+            request.headers,
+            host=request.headers.get(hdrs.HOST, ""),
+            secure=seen.secure,
+            websocket=endpoint.websocket,
+            ambient=bool(cookie),
+        )
+    identity = _identity(endpoint, request, cookie, authorization, context)
+    return Call(request, identity or NOBODY, seen.client, request["request_id"])
+
+
+def _identity(
+    endpoint: Endpoint, request: web.Request, cookie: str, authorization: str, context: Context
+) -> Identity | None:
+    try:
+        identity = context.doorkeeper.identify(
+            authorization,
+            cookie,
+            request.get_extra_info("peercert"),
+            client=request["seen"].client,
+            now_s=asyncio.get_running_loop().time(),
+        )
+    except HttpError:
+        if endpoint.role is not None:
+            raise
+        return None  # everybody may; a wrong token was counted all the same
+    if endpoint.role is not None:
+        require(identity, endpoint.role)
+    return identity
+
+
+async def _answered(endpoint: Endpoint, call: Call, context: Context) -> web.StreamResponse:
+    request = call.request
+    call.path = path_of(endpoint, request.match_info)
+    call.query = query_of(endpoint, request.query.items())
+    call.body = await body_of(endpoint, request, context.uploads, context.settings.limits)
+    return answer_of(endpoint, await endpoint.handler(call))
+
+
+async def _changed(endpoint: Endpoint, call: Call, context: Context) -> web.StreamResponse:
+    """The same for what changes something: its end is recorded before anybody is told."""
+    status = 500
+    try:
+        response = await _answered(endpoint, call, context)
+        status = response.status
+        return response
+    except VideoDiscoError as exc:
+        status = status_of(exc)
+        raise
+    finally:
+        await context.audit.record(
+            endpoint.change or "",
+            call.identity,
+            client=call.client,
+            request_id=call.request_id,
+            status=status,
+            details={**call.request.match_info, **call.notes},
+        )
+
+
+async def _expect_later(_: web.Request) -> None:
+    """Nothing yet: whether the body is wanted is known once the client was let in."""
+
+
+async def _close_audit(app: web.Application) -> None:
+    app[CONTEXT].audit.close()

@@ -32,7 +32,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "videodisco_http_request_seconds",
-            "From a request's head to the end of its answer; live pictures and WebSockets excluded.",
+            "From a request's head until its answer is made; live pictures and WebSockets excluded.",
             ("method", "route"),
             buckets=_SECONDS,
             registry=self.registry,

@@ -1,0 +1,84 @@
+"""Bodies of requests: counted while they come, within a deadline, not too many at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from stream.http.errors import HttpError, sentence_for
+from stream.http.settings import LimitSettings
+
+_PATIENCE_S = 3.0
+"""An upload that takes longer gives way when there are too many."""
+
+
+class Uploads:
+    """Receives bodies, at most ``limits.uploads`` at once: past that the one that takes longest gives way, so that
+    slow clients do not keep out quick ones."""
+
+    def __init__(self, limits: LimitSettings, *, patience_s: float = _PATIENCE_S) -> None:
+        self._limits = limits
+        self._patience_s = patience_s
+        self._running: dict[asyncio.Timeout, float] = {}
+
+    async def read(self, request: web.Request, max_bytes: int | None) -> bytes:
+        """The whole body, decompressed.
+
+        Raises:
+            HttpError: 413 too large, 408 too slow, 429 too many at once, 400 broken off or malformed.
+        """
+        limit = self._limits.body_bytes if max_bytes is None else max_bytes
+        if (request.content_length or 0) > limit:
+            raise _too_large(limit)
+        await _say_continue(request)
+        try:
+            async with self._turn():
+                return await _received(request, limit)
+        except TimeoutError as exc:
+            raise HttpError(408, sentence_for(408), cause="body_timeout", closes=True) from exc
+        except (web.RequestPayloadError, ConnectionError) as exc:
+            raise HttpError(400, "the body is broken off or malformed", cause="malformed", closes=True) from exc
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        async with asyncio.timeout(self._limits.body_timeout_s) as deadline:
+            self._make_room()
+            self._running[deadline] = asyncio.get_running_loop().time()
+            try:
+                yield
+            finally:
+                self._running.pop(deadline, None)
+
+    def _make_room(self) -> None:
+        if len(self._running) < self._limits.uploads:
+            return
+        now_s = asyncio.get_running_loop().time()
+        oldest, since_s = next(iter(self._running.items()))
+        if now_s - since_s < self._patience_s:
+            raise HttpError(429, "too many uploads at once; try again", retry_after_s=1, cause="uploads")
+        del self._running[oldest]
+        oldest.reschedule(now_s)
+
+
+async def _received(request: web.Request, limit: int) -> bytes:
+    body = bytearray()
+    while chunk := await request.content.readany():
+        body += chunk
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
+
+
+async def _say_continue(request: web.Request) -> None:
+    """Ask a client for its body that waits to be asked: only now is it known that it will be read."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # what was written is no part of the answer
+        request.writer.output_size = 0
+
+
+def _too_large(limit: int) -> HttpError:
+    return HttpError(413, f"the body is larger than {limit / (1 << 20):.3g} MiB", cause="body_size", closes=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stream.errors import ModelError, OutputError
@@ -32,6 +34,8 @@ WALL_S = 180.0
 MEASURED_S = 0.5
 MOST_RUNS = 50
 FALLBACK_PX = 640
+
+_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,12 @@ def run(name: str, content: bytes) -> Measured:
         ModelError: it fails, or takes more memory or time than a detector should.
     """
     memory_bytes = MEMORY_BYTES + 6 * len(content)
-    command = [sys.executable, "-m", "models.shelf.trial", name, str(memory_bytes)]
+    # These very modules, wherever they are, and none of the working directory.
+    command = [sys.executable, "-P", "-m", "models.shelf.trial", name, str(memory_bytes)]
+    paths = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": paths}
     try:
-        done = subprocess.run(command, input=content, capture_output=True, timeout=WALL_S, check=False)
+        done = subprocess.run(command, input=content, capture_output=True, timeout=WALL_S, check=False, env=environment)
     except subprocess.TimeoutExpired as exc:
         raise ModelError(f"{name} is refused: a trial run did not end within {WALL_S:.0f} s") from exc
     answer = _answer(done.stdout)

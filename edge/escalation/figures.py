@@ -1,0 +1,151 @@
+"""What became of what was worth asking: counts by cause, and how far edge and cloud agree."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edge.escalation.breaker import BreakerState, BreakerView
+from stream.windows import metric_name
+
+RECENT = 200
+"""So many answers make the rolling agreement of a class before a camera."""
+
+MOST_PAIRS = 2000
+"""Cameras times classes whose agreement is followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far edge and cloud agree, 0-1: the mean over all ``count`` answers that can be compared, and the mean of
+    the last :data:`RECENT` of them."""
+
+    count: int
+    mean: float
+    recent: float
+
+
+@dataclass(frozen=True, slots=True)
+class EscalationFigures:
+    """Counts since the start, and how it stands now. Plain values: a snapshot.
+
+    ``decided`` tracks were looked at; ``chosen`` of them by cause, ``refused`` by cause; in shadow mode ``would_send``
+    counts what is not sent. ``sent`` crops went out in ``requests`` of ``sent_bytes`` (tries again included);
+    ``refined`` were answered with a label, ``errors`` with an error by the cloud. ``failures`` are requests that
+    failed, by cause; ``held`` how often a budget kept a request waiting, by limit; ``dropped`` crops that will never
+    be answered, by cause. ``agreement`` is by camera and class. ``state`` is that of the breaker, ``reason`` a
+    sentence while all is not well.
+    """
+
+    decided: int = 0
+    chosen: Mapping[str, int] = field(default_factory=dict)
+    refused: Mapping[str, int] = field(default_factory=dict)
+    would_send: int = 0
+    would_send_bytes: int = 0
+    requests: int = 0
+    sent: int = 0
+    sent_bytes: int = 0
+    refined: int = 0
+    errors: int = 0
+    late: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)
+    held: Mapping[str, int] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    spooled: int = 0
+    spooled_bytes: int = 0
+    state: str = BreakerState.CLOSED.value
+    reason: str = ""
+    entered: Mapping[str, int] = field(default_factory=dict)
+    agreement: Mapping[tuple[str, str], Agreement] = field(default_factory=dict)
+
+    def agreement_of(self, camera: str | None = None) -> float | None:
+        """The recent agreement of a camera or of all, each class by its number of answers; None without any."""
+        wanted = [each for (name, _), each in self.agreement.items() if camera is None or name == camera]
+        weights = [min(each.count, RECENT) for each in wanted]
+        if not sum(weights):
+            return None
+        return sum(each.recent * weight for each, weight in zip(wanted, weights, strict=True)) / sum(weights)
+
+    def metrics(self) -> dict[str, float]:
+        """The figures under their MLflow names; agreement where there is any."""
+        states = list(BreakerState)
+        values = {
+            "escalation/sent": self.sent,
+            "escalation/sent_bytes": self.sent_bytes,
+            "escalation/refined": self.refined,
+            "escalation/errors": self.errors,
+            "escalation/would_send": self.would_send,
+            "escalation/spooled": self.spooled,
+            "escalation/spooled_bytes": self.spooled_bytes,
+            "escalation/breaker": states.index(BreakerState(self.state)),
+            "escalation/breaker_opened": self.entered.get("open", 0) + self.entered.get("refused", 0),
+        }
+        for group in ("refused", "failures", "held", "dropped"):
+            counts: Mapping[str, int] = getattr(self, group)
+            values |= {f"escalation/{group}/{metric_name(cause)}": count for cause, count in counts.items()}
+        metrics = {name: float(value) for name, value in values.items()}
+        if (overall := self.agreement_of()) is not None:
+            metrics["escalation/agreement"] = overall
+        for (camera, class_name), each in self.agreement.items():
+            metrics[f"escalation/agreement/{metric_name(camera)}/{metric_name(class_name)}"] = each.recent
+        return metrics
+
+
+@dataclass(slots=True)
+class _Opinions:
+    count: int = 0
+    total: float = 0.0
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+
+class Tally:
+    """Counts from all threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._groups: dict[str, Counter[str]] = {
+            name: Counter() for name in ("chosen", "refused", "failures", "held", "dropped")
+        }
+        self._opinions: dict[tuple[str, str], _Opinions] = {}
+
+    def add(self, **counts: int) -> None:
+        """Add to plain counts, by their names in :class:`EscalationFigures`."""
+        with self._lock:
+            self._counts.update(counts)
+
+    def by_cause(self, group: str, cause: str, count: int = 1) -> None:
+        with self._lock:
+            self._groups[group][cause] += count
+
+    def agreed(self, camera: str, class_name: str, agreement: float | None) -> None:
+        """What cannot be compared is no opinion."""
+        if agreement is None:
+            return
+        with self._lock:
+            pair = (camera, class_name)
+            if pair not in self._opinions and len(self._opinions) >= MOST_PAIRS:
+                return
+            opinions = self._opinions.setdefault(pair, _Opinions())
+            opinions.count += 1
+            opinions.total += agreement
+            opinions.recent.append(agreement)
+
+    def snapshot(self, breaker: BreakerView | None, spooled: int, spooled_bytes: int) -> EscalationFigures:
+        with self._lock:
+            counted: dict[str, Any] = {name: dict(counts) for name, counts in self._groups.items()} | self._counts
+            return EscalationFigures(
+                **counted,
+                spooled=spooled,
+                spooled_bytes=spooled_bytes,
+                state=breaker.state.value if breaker else BreakerState.CLOSED.value,
+                reason=breaker.reason if breaker else "",
+                entered=breaker.entered if breaker else {},
+                agreement={
+                    pair: Agreement(each.count, each.total / each.count, sum(each.recent) / len(each.recent))
+                    for pair, each in self._opinions.items()
+                },
+            )

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from edge.cameras.settings import CameraDefaults, CameraName, CameraSettings, under_defaults
 from edge.events.settings import MqttSettings, WebhookSettings
+from edge.service.settings import ServeSettings
 from edge.zones import ClassWord
 from models.trust.policy import TrustSettings
 from stream.config import Settings
@@ -95,13 +96,20 @@ class RunSettings(Settings):
     output: OutputSettings = OutputSettings()
     mlflow: MlflowSettings = MlflowSettings()
     trust: TrustSettings = TrustSettings()
+    serve: ServeSettings = ServeSettings()
     resume: bool = Field(default=False, description="Skip what a former run of the same name finished.")
 
     def shaping_results(self) -> RunSettings:
         """These settings with all that leaves a source's results as they are set back to its default."""
         output = self.output.model_copy(update={"project": Path(), "name": "run", "exist_ok": False})
         detector = self.detector.model_copy(update={"workers": None})
-        others = {"sources": (), "resume": False, "mlflow": MlflowSettings(), "trust": TrustSettings()}
+        others = {
+            "sources": (),
+            "resume": False,
+            "mlflow": MlflowSettings(),
+            "trust": TrustSettings(),
+            "serve": ServeSettings(),
+        }
         return self.model_copy(update={"output": output, "detector": detector, **others})
 
     @model_validator(mode="before")

@@ -194,9 +194,13 @@ def _shaped(content: memoryview, budget: Budget) -> Shaped:
 def _shape_of(tensor_type: memoryview, budget: Budget) -> Iterable[int]:
     for shape in _inner(tensor_type, 2, budget):
         for dimension in _inner(shape, 1, budget):
-            sizes = [value for number, value in fields(dimension, budget) if number == 1]
-            size = sizes[-1] if sizes else 0
-            yield max(0, signed(size)) if isinstance(size, int) else 0
+            size = 0
+            for number, value in fields(dimension, budget):
+                if number == 1 and isinstance(value, int):
+                    size = max(0, signed(value))
+                elif number == 2:
+                    text(value)  # a name for an open size, which must be one
+            yield size
 
 
 def _inner(content: Value, wanted: int, budget: Budget) -> Iterable[memoryview]:

@@ -12,9 +12,11 @@ from stream.errors import ModelError
 # Its messages reach the user as our errors; on its own it would write them to stderr as well.
 SILENT = 4
 
-# onnxruntime's exceptions share no base of their own; RuntimeError is what its bindings raise beside them.
+# onnxruntime's exceptions share no base of their own; RuntimeError is what its bindings raise beside them, and
+# UnicodeDecodeError where a message would quote a model's own bytes.
 ORT_ERRORS = (
     RuntimeError,
+    UnicodeDecodeError,
     ort_errors.EPFail,
     ort_errors.EngineError,
     ort_errors.Fail,

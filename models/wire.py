@@ -92,8 +92,19 @@ def signed(number: int) -> int:
 
 
 def text(value: Value) -> str:
-    """A text, cut off where no name or metadata is so long."""
-    return "" if isinstance(value, int) else bytes(value[:MAX_TEXT_BYTES]).decode("utf-8", errors="replace")
+    """A name or a piece of metadata.
+
+    Raises:
+        MalformedError: it is not UTF-8, or longer than any name or metadata is.
+    """
+    if isinstance(value, int):
+        return ""
+    if len(value) > MAX_TEXT_BYTES:
+        raise MalformedError
+    try:
+        return bytes(value).decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise MalformedError from exc
 
 
 def message(value: Value) -> memoryview:

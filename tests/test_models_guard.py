@@ -16,6 +16,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 from models import files, guard
 from models.catalogue import find
 from models.guard import MAX_FIELDS, Survey, survey
+from models.session import open_unadmitted
 from models.wire import Budget, MalformedError, TooMuchWorkError, fields
 from stream.errors import ModelError
 from tests.model_files import detector, external, loop, of, raw, save, with_nodes
@@ -298,6 +299,26 @@ def test_a_damaged_model_is_read_or_refused_but_never_more(data: st.DataObject) 
         assert "it.onnx is refused" in str(exc)
     else:
         assert found.fields_read <= MAX_FIELDS
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(place=st.integers(0, 399), from_end=st.booleans(), change=st.binary(max_size=5), cut=st.integers(0, 5))
+def test_a_damaged_model_that_passes_is_run_or_refused(place: int, from_end: bool, change: bytes, cut: int) -> None:
+    """Structure lies at the beginning and the end of the file; what gets by the guard must not harm the process."""
+    begin = len(REAL) - 1 - place if from_end else place
+    content = REAL[:begin] + change + REAL[begin + cut :]
+    try:
+        survey(content, "it.onnx")
+        open_unadmitted("it.onnx", content, None).warm_up()
+    except ModelError as exc:
+        assert "\n" not in str(exc)
+
+
+def test_text_that_is_none_is_refused() -> None:
+    content = REAL.replace(b"bicycle", b"bicy\xf5le")
+    assert content != REAL
+    with pytest.raises(ModelError, match="is refused: it is damaged"):
+        survey(content, "it.onnx")
 
 
 @given(st.binary(max_size=400))

@@ -83,8 +83,7 @@ class LoadedModel:
     def _shape_for(self, width: int, height: int) -> tuple[int, int]:
         """The (height, width) of the network's input for such a picture."""
         fixed = self._spec.input
-        # What is stretched in use was stretched in training: to a square.
-        sides = (1, 1) if fixed.placement == "stretch" else (width, height)
+        sides = (1, 1) if fixed.square else (width, height)
         snug = snug_canvas(*sides, longest_px=self._longest_px, stride_px=self._spec.stride_px)
         return fixed.height or snug[0], fixed.width or snug[1]
 

@@ -68,6 +68,16 @@ def describe(name: str, runtime: ort.InferenceSession) -> ModelSpec:
     return replace(plain, input=_prepared(plain.input, wants, metadata, name), names=names)
 
 
+def says_too_little(spec: ModelSpec) -> bool:
+    """Whether an output leaves so much open that only a run at a known size tells its layout."""
+    return any(len(output.shape) == 3 and output.shape[1:] == (None, None) for output in spec.outputs)
+
+
+def with_open_size(spec: ModelSpec, loose: ModelSpec) -> ModelSpec:
+    """What was seen at one size, of a model that takes others as well."""
+    return replace(spec, input=replace(spec.input, height=loose.input.height, width=loose.input.width))
+
+
 def _inputs(model: str, entries: Sequence[Any]) -> tuple[Any, SizeInput | None]:
     """The picture, and the size that DETR's exports with their own post-processing want beside it."""
     pictures = [entry for entry in entries if not _is_size(entry)]
@@ -100,7 +110,11 @@ def _input(model: str, entry: Any) -> InputSpec:
 
 def _prepared(plain: InputSpec, family: Preparation, metadata: Mapping[str, str], model: str) -> InputSpec:
     """The input with what the metadata says of its pixels, or else the family."""
-    wants = replace(_AS_IS, rgb=family.rgb, placement=family.placement) if plain.dtype == "uint8" else family
+    wants = (
+        replace(_AS_IS, rgb=family.rgb, placement=family.placement, square=family.square)
+        if plain.dtype == "uint8"
+        else family
+    )
     std = channel_values(metadata, "std", wants.std, model)
     if 0 in std:
         raise ModelError(f"{model} states a std of 0 in its metadata")
@@ -110,6 +124,7 @@ def _prepared(plain: InputSpec, family: Preparation, metadata: Mapping[str, str]
         mean=channel_values(metadata, "mean", wants.mean, model),
         scale=(1 / std[0], 1 / std[1], 1 / std[2]),
         placement=wants.placement,
+        square=wants.square,
     )
 
 

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from models.catalogue import ModelFile, content_of
-from models.describe import describe
+from models.describe import describe, says_too_little, with_open_size
 from models.providers import CPU, choose, options_of
 from models.runtime import ORT_ERRORS, create, first_line, options_for
 from models.spec import InputSpec, ModelSpec
@@ -22,6 +22,9 @@ from stream.errors import ModelError
 Pixels = NDArray[np.uint8]
 
 _log = logging.getLogger(__name__)
+
+# Where a model takes every size and names none: what most are exported at.
+_USUAL_SIZE = (640, 640)
 
 
 class Session:
@@ -126,9 +129,7 @@ def _open(
     threads: int,
     providers: Sequence[tuple[str, dict[str, str]]],
 ) -> Session:
-    options = options_for(threads)
-    for dimension, size in _free_dimensions(_glance(origin, content), shape):
-        options.add_free_dimension_override_by_name(dimension, size)
+    options = _fixed(options_for(threads), _free_dimensions(_glance(origin, content), shape))
     runtime = create(origin, content, options, providers)
     return Session(runtime, describe(name, runtime), threads)
 
@@ -148,7 +149,7 @@ def inspect(model: ModelFile) -> ModelSpec:
     Raises:
         ModelError: the file changed since it was found, or is no model of one picture input.
     """
-    return describe(model.name, _glance(str(model.path), content_of(model)))
+    return _look(model.name, str(model.path), content_of(model))
 
 
 def inspect_unadmitted(name: str, content: bytes) -> ModelSpec:
@@ -157,11 +158,29 @@ def inspect_unadmitted(name: str, content: bytes) -> ModelSpec:
     Raises:
         ModelError: it is no model of one picture input.
     """
-    return describe(name, _glance(name, content))
+    return _look(name, name, content)
 
 
-def _glance(origin: str, content: bytes) -> ort.InferenceSession:
-    return create(origin, content, options_for(1, optimised=False), [(CPU, {})])
+def _look(name: str, origin: str, content: bytes) -> ModelSpec:
+    """The description of a model, looked at once more at one size where it leaves open what its outputs are."""
+    glance = _glance(origin, content)
+    loose = describe(name, glance)
+    dimensions = _free_dimensions(glance, loose.imgsz or _USUAL_SIZE)
+    if not dimensions or not says_too_little(loose):
+        return loose
+    return with_open_size(describe(name, _glance(origin, content, dimensions)), loose)
+
+
+def _glance(origin: str, content: bytes, dimensions: Sequence[tuple[str, int]] = ()) -> ort.InferenceSession:
+    # Shapes that are computed inside are known only once what can be folded has been.
+    options = options_for(1, optimised=bool(dimensions))
+    return create(origin, content, _fixed(options, dimensions), [(CPU, {})])
+
+
+def _fixed(options: ort.SessionOptions, dimensions: Sequence[tuple[str, int]]) -> ort.SessionOptions:
+    for dimension, size in dimensions:
+        options.add_free_dimension_override_by_name(dimension, size)
+    return options
 
 
 def _free_dimensions(glance: ort.InferenceSession, shape: tuple[int, int] | None) -> list[tuple[str, int]]:

@@ -24,13 +24,14 @@ class Preparation:
     """How a family of networks wants its pictures where a model's metadata does not say.
 
     A float input takes ``(pixel - mean) / std`` per channel, in grey levels from 0 to 255 and in the channel order that
-    ``rgb`` states.
+    ``rgb`` states. ``square`` says that a size left open shall be square, as in training.
     """
 
     rgb: bool = True
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (255.0, 255.0, 255.0)
     placement: Placement = "centre"
+    square: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class InputSpec:
     mean: tuple[float, float, float]
     scale: tuple[float, float, float]
     placement: Placement = "centre"
+    square: bool = False
     batch: int | None = 1
 
 

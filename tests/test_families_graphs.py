@@ -24,7 +24,8 @@ from edge.detector import OnnxDetector
 from edge.loaded_model import LoadedModel
 from edge.slots import SlotPlan
 from models.catalogue import find
-from models.session import open_session
+from models.families import recognise
+from models.session import inspect, open_session
 from stream.frame import Frame
 from stream.sources.pictures import PictureConverter
 
@@ -80,7 +81,7 @@ class Sample:
 def one(shape: tuple[int, ...], place: tuple[int, ...], values: Sequence[float], rest: float = 0.0) -> Array:
     """An array of nothing but these values, from ``place`` on along the last axis."""
     made = np.full(shape, rest, np.float32)
-    made[(*place, slice(len(values)))] = values
+    made[place][: len(values)] = values
     return made
 
 
@@ -234,10 +235,20 @@ def graph_of(sample: Sample) -> ModelProto:
         outputs.append(helper.make_tensor_value_info(name, kind, dimensions))
     if sample.scaled_by_sizes:
         inputs.append(helper.make_tensor_value_info("orig_target_sizes", TensorProto.INT64, ["N", 2]))
+    return model_of(nodes, inputs, outputs, numbers, sample.metadata)
+
+
+def model_of(
+    nodes: Sequence[Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    numbers: Mapping[str, Array],
+    metadata: Mapping[str, str],
+) -> ModelProto:
     constants = [numpy_helper.from_array(values, name) for name, values in numbers.items()]
     graph = helper.make_graph(nodes, "sample", inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=10)
-    helper.set_model_props(model, dict(sample.metadata))
+    helper.set_model_props(model, dict(metadata))
     return model
 
 
@@ -292,6 +303,28 @@ def test_the_samples_are_of_all_families() -> None:
     assert {sample.family for sample in SAMPLES.values()} | bundled == set(_KNOWN)
 
 
+def test_a_table_that_leaves_all_open_is_told_by_its_shape_at_one_size(tmp_path: Path) -> None:
+    """As YOLOv5 exports dynamic axes: with names, but without anything that tells it from YOLOv8."""
+    # At 64 pixels 8 x 8 cells of stride 8 and 20 of the others, three rows each.
+    numbers: dict[str, Array] = {
+        "kernel": np.zeros((3 * 8, 3, 8, 8), np.float32),
+        "rows": np.array([1, -1, 8]),
+        "coarser": np.zeros((1, 3 * 20, 8), np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["images", "kernel"], ["cells"], strides=[8, 8]),
+        helper.make_node("Reshape", ["cells", "rows"], ["flat"]),
+        helper.make_node("Concat", ["flat", "coarser"], ["output0"], axis=1),
+    ]
+    picture = helper.make_tensor_value_info("images", FLOAT32, ["batch", 3, "height", "width"])
+    output = helper.make_tensor_value_info("output0", FLOAT32, ["batch", "anchors", "columns"])
+    path = tmp_path / "mine.onnx"
+    save(model_of(nodes, [picture], [output], numbers, THREE | OPEN), path)
+    spec = inspect(find(str(path)))
+    assert recognise(spec).name == "yolov5"
+    assert (spec.input.height, spec.input.width) == (None, None)
+
+
 def test_a_larger_batch_is_said_at_loading(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     detector = load(SAMPLES["yolo, batch of 3"], tmp_path)
     detector.view(*SOURCE)
@@ -308,8 +341,7 @@ def test_a_stretching_network_of_open_size_gets_a_square(tmp_path: Path) -> None
 def test_a_session_of_a_batch_answers_for_its_first_place_only(tmp_path: Path) -> None:
     path = tmp_path / "mine.onnx"
     pictures = [helper.make_tensor_value_info(name, FLOAT32, [3, 3, 32, 32]) for name in ("images", "output0")]
-    graph = helper.make_graph([_same("images", "output0")], "echo", pictures[:1], pictures[1:])
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=10), path)
+    save(model_of([_same("images", "output0")], pictures[:1], pictures[1:], {}, {}), path)
     session = open_session(find(str(path)), device="cpu", threads=1, shape=None)
     (seen,) = session.run(np.full((32, 32, 3), 255, np.uint8))
     assert (seen[0] == 1).all()

@@ -19,8 +19,8 @@ LAYOUT = "logits or labels 1 x queries x classes and pred_boxes or dets 1 x quer
 
 TABLE_LAYOUT = "1 x queries x (6 or 4 + classes) of what its metadata calls RT-DETR"
 
-_PLAIN = Preparation(placement="stretch")
-_IMAGENET = Preparation(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), placement="stretch")
+_PLAIN = Preparation(placement="stretch", square=True)
+_IMAGENET = Preparation(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), placement="stretch", square=True)
 _RF_DETR_BOXES = "dets"
 _BOXES = ("pred_boxes", "boxes", _RF_DETR_BOXES)
 _LOGITS = ("logits", "pred_logits", "labels")

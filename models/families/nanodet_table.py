@@ -22,7 +22,7 @@ _BINS = (8, 11)
 _MAX_BINS = 33
 _YOLOX_COCO = 5 + len(COCO_CLASSES)
 # The upstream gives up a picture's proportions, in training too.
-_STRETCHED = replace(NANODET_PREPARATION, placement="stretch")
+_STRETCHED = replace(NANODET_PREPARATION, placement="stretch", square=True)
 
 
 @dataclass(frozen=True)

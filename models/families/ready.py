@@ -58,8 +58,8 @@ def recognise(spec: ModelSpec) -> Ready | None:
         return None
     # DETRs number classes from 0; the others have COCO's own numbers, which its 80 names alone cannot mean otherwise.
     categories = spec.size_input is None and tuple(spec.names) == COCO_CLASSES
-    fixed = None not in (spec.input.height, spec.input.width)
-    preparation = Preparation(placement="stretch" if fixed else "centre")
+    # Those of open size bring every picture to their own inside; only a DETR wants it square already.
+    preparation = Preparation(placement="stretch", square=spec.size_input is not None)
     return Ready(spec.names, preparation, places=places, y_first=tensorflow is not None, categories=categories)
 
 

@@ -18,6 +18,7 @@ from enum import Enum
 from pathlib import Path
 
 from stream.errors import OutputError, SinkError
+from stream.home import home
 from stream.spool import Spool
 from stream.telemetry import MlflowSettings, records
 from stream.telemetry.child import CourierProcess
@@ -73,6 +74,17 @@ def open_journal(settings: MlflowSettings, project: Path, state: Path) -> Journa
     return Journal(spool, settings, where)
 
 
+def open_journal_at_home(settings: MlflowSettings, project: Path) -> Journal | None:
+    """:func:`open_journal` with its spool in the user's state folder; None, with a warning, where there is none."""
+    if not settings.enabled:
+        return None
+    try:
+        return open_journal(settings, project, home())
+    except OutputError as exc:
+        log.warning("This run is not logged to MLflow: %s", exc)
+        return None
+
+
 def open_spool(state: Path, *, max_bytes: int) -> Spool:
     """The spool of records for MLflow in the ``state`` folder. Raises OutputError."""
     return Spool(state / "mlflow" / "spool.db", max_bytes=max_bytes, max_age_s=MAX_AGE_S)
@@ -120,6 +132,10 @@ class Journal:
     def window(self, metrics: Mapping[str, float], step: int, at: float) -> None:
         """One window's metrics; ``step`` counts windows, ``at`` is its end in seconds since the epoch."""
         self._put(records.window(metrics, step, at))
+
+    def artifact(self, reference: ArtifactRef) -> None:
+        """A file that is complete while the run goes on."""
+        self._put(records.artifact(reference))
 
     def finish(
         self,

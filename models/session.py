@@ -168,7 +168,11 @@ def _look(name: str, origin: str, content: bytes) -> ModelSpec:
     dimensions = _free_dimensions(glance, loose.imgsz or _USUAL_SIZE)
     if not dimensions or not says_too_little(loose):
         return loose
-    return with_open_size(describe(name, _glance(origin, content, dimensions)), loose)
+    try:
+        resolved = _glance(origin, content, dimensions)
+    except ModelError:
+        return loose  # it claims to take every size, but does not: what it says of itself is all there is
+    return with_open_size(describe(name, resolved), loose)
 
 
 def _glance(origin: str, content: bytes, dimensions: Sequence[tuple[str, int]] = ()) -> ort.InferenceSession:

@@ -60,6 +60,10 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def swaps(self) -> Path:
+        return self.path / "swaps.jsonl"
+
+    @property
     def summary(self) -> Path:
         return self.path / SUMMARY
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import json
 import platform
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from edge.config import RunSettings
@@ -13,15 +15,12 @@ from edge.detector import OnnxDetector
 from edge.report import RunReport
 from edge.run_folder import RunFolder
 from stream.config import fingerprint
-from stream.errors import OutputError
-from stream.home import home
+from stream.frame import ModelIdentity
 from stream.redaction import redact_url
-from stream.telemetry.journal import Journal, open_journal
+from stream.telemetry.journal import open_journal_at_home
 from stream.telemetry.process import ProcessFigures
 from stream.telemetry.records import ArtifactRef, RunDescription
 from stream.windows import RunTotals, WindowSnapshot
-
-log = logging.getLogger(__name__)
 
 
 class RunLog:
@@ -34,10 +33,11 @@ class RunLog:
         self._settings = settings
         self._folder = folder
         self._detector = detector
-        self._journal = _journal(settings)
+        self._journal = open_journal_at_home(settings.mlflow, settings.output.project)
         self._process = ProcessFigures()
         self._started_at = time.time()
         self._step = 0
+        self._swaps = 0
 
     def first_result(self) -> None:
         """Begin, now that the provider in use is known. The child process starts no earlier than this, for its
@@ -65,6 +65,15 @@ class RunLog:
         if self._journal is not None and self.first_result_s is not None:
             self._journal.window({**metrics, **self._process.sample()}, self._step, time.time())
             self._step += 1
+
+    def swapped(self, camera: str, old: ModelIdentity, new: ModelIdentity, reason: str) -> None:
+        """A camera looks with another model from now on: a line of swaps.jsonl, and a metric with its moment."""
+        now = time.time()
+        line = {"time": now, "camera": camera, "from": asdict(old), "to": asdict(new), "reason": reason}
+        with contextlib.suppress(OSError), self._folder.swaps.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self._swaps += 1
+        self.metrics({"model/swaps": float(self._swaps)})
 
     def finish(self, report: RunReport, totals: RunTotals) -> None:
         """Hand over the end of the run; returns at once."""
@@ -98,18 +107,7 @@ class RunLog:
         }
 
     def _artifacts(self) -> list[ArtifactRef]:
-        files = [self._folder.config, self._folder.summary, self._folder.predictions]
+        files = [self._folder.config, self._folder.summary, self._folder.predictions, self._folder.swaps]
         return [ArtifactRef(path) for path in files if path.exists()] + [
             ArtifactRef(path, "samples") for path in self.samples
         ]
-
-
-def _journal(settings: RunSettings) -> Journal | None:
-    """None where logging is off, or, with a warning, where there is no home for its spool."""
-    if not settings.mlflow.enabled:
-        return None
-    try:
-        return open_journal(settings.mlflow, settings.output.project, home())
-    except OutputError as exc:
-        log.warning("This run is not logged to MLflow: %s", exc)
-        return None

@@ -68,7 +68,8 @@ class Frame:
     ``index`` counts from 0 in decode order. ``pts * time_base`` are seconds in the source's own time;
     ``received_s`` is the monotonic clock when it was decoded, ``preprocess_s`` how long its pixels then took.
     ``epoch`` counts how often the source had to begin anew before this frame: tracks and files do not reach across.
-    ``still`` says that nothing has moved in the scene since the detector last looked.
+    ``still`` says that nothing has moved in the scene since the detector last looked. ``view`` is what ``network`` was
+    prepared for, None where only one detector will ever see it.
     ``network`` is the uint8 ``(h, w, 3)`` letterboxed picture for the detector, None for a frame that is not to be
     looked at; ``picture`` is the upright uint8 ``(height, width, 3)`` BGR picture, None unless a sink wants one.
     Both are shared: never write into them.
@@ -88,6 +89,7 @@ class Frame:
     preprocess_s: float = 0.0
     epoch: int = 0
     still: bool = False
+    view: NetworkView | None = None
 
     @property
     def pts_s(self) -> float:

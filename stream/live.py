@@ -90,6 +90,13 @@ class BackgroundPlanner:
             threading.Thread(target=self._get_ready, args=size, name=f"ready:{self._name}", daemon=True).start()
         return self._views[size]
 
+    def refresh(self) -> None:
+        """The detector wants to see something else from now on; what was known counts until it is ready for that."""
+        for width, height in tuple(self._views):
+            threading.Thread(
+                target=self._get_ready, args=(width, height), name=f"ready:{self._name}", daemon=True
+            ).start()
+
     def _get_ready(self, width: int, height: int) -> None:
         try:
             self._views[width, height] = self._view(width, height)
@@ -167,6 +174,10 @@ class LivePipeline:
         self._outcome.stopped = True
         self._reader.stop()
         self._source.interrupt()
+
+    def detector_changed(self) -> None:
+        """The lane's detector looks in another way from now on; from any thread."""
+        self._planner.refresh()
 
     async def run(self) -> Outcome:
         """Run to the source's end. Raises SourceError when it does not open, ModelError when the detector cannot
@@ -274,7 +285,7 @@ class LivePipeline:
         result = FrameResult(
             frame=frame,
             detections=detections,
-            model=self._lane.detector.identity,
+            model=(found.model if found else None) or self._lane.detector.identity,
             timings=timings_of(frame, found, begun_s, time.monotonic()),
             carried=found is None,
             dropped_before=dropped_before,

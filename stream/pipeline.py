@@ -40,11 +40,12 @@ JOIN_S = 5.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detected:
-    """What a detector found in one frame, and how many seconds that took."""
+    """What a detector found in one frame, how many seconds that took, and with which model where that may change."""
 
     detections: sv.Detections
     inference_s: float = 0.0
     postprocess_s: float = 0.0
+    model: ModelIdentity | None = None
 
 
 class Detector(Protocol):

@@ -70,12 +70,21 @@ def settings(project: Path, cameras: dict[str, dict[str, Any]], **values: Any) -
 class Watched:
     """A station with what it told; ``during`` acts while it runs."""
 
-    def __init__(self, settings: RunSettings, *, detector: Detector | None = None) -> None:
+    def __init__(
+        self,
+        settings: RunSettings,
+        *,
+        detector: Detector | None = None,
+        wrap: Callable[[Detector], Detector] | None = None,
+    ) -> None:
         self.states: list[tuple[str, SourceState]] = []
         self.notes: list[str] = []
         self._more = threading.Condition()
         self.station = CameraStation(
-            settings, wrap_detector=lambda _inner: detector or Instant(), on_state=self._state, on_note=self._note
+            settings,
+            wrap_detector=wrap or (lambda _inner: detector or Instant()),
+            on_state=self._state,
+            on_note=self._note,
         )
 
     def run(self, during: Callable[[Watched], Awaitable[None]] | None = None) -> RunReport:
@@ -120,7 +129,10 @@ def test_files_played_as_cameras_end_by_themselves_with_every_frame_told(clip: P
 
 
 def test_a_camera_that_cannot_be_reached_leaves_the_others_running(clip: Path, tmp_path: Path) -> None:
-    cameras = {"dead": {"source": "rtsp://u:pa55@127.0.0.1:9/none"}, "fine": {"source": str(clip), "loop": True}}
+    cameras: dict[str, dict[str, Any]] = {
+        "dead": {"source": "rtsp://u:pa55@127.0.0.1:9/none"},
+        "fine": {"source": str(clip), "loop": True},
+    }
 
     async def during(watched: Watched) -> None:
         await watched.until(lambda: watched.frames("fine") > 40)
@@ -146,7 +158,7 @@ def test_when_no_camera_can_be_reached_the_run_ends_with_their_reasons(tmp_path:
 
 
 def test_an_error_of_ours_in_one_camera_is_said_and_the_others_go_on(clip: Path, tmp_path: Path) -> None:
-    cameras = {name: {"source": str(clip), "loop": True} for name in ("broken", "fine")}
+    cameras: dict[str, dict[str, Any]] = {name: {"source": str(clip), "loop": True} for name in ("broken", "fine")}
 
     async def during(watched: Watched) -> None:
         await watched.until(lambda: watched.frames("fine") > 40 and bool(watched.notes))

@@ -16,6 +16,7 @@ from edge.events.sink import EventsSink
 from edge.loaded_model import LoadedModel
 from edge.run_folder import RunFolder
 from edge.slots import plan_slots
+from edge.swap import SwappableDetector
 from edge.tracker import TrackerName, tracker_maker, weakest_wanted
 from edge.zones import ZoneWatch
 from models.catalogue import find
@@ -123,6 +124,10 @@ class Assembly:
         weakest = weakest_wanted(self._tracker_name(camera), wanted.confidence)
         return OnnxDetector(self._models[wanted.model], wanted.model_copy(update={"confidence": weakest}))
 
+    def wrapped_detector_for(self, camera: CameraSettings) -> Detector:
+        """The detector that a camera's frames really meet."""
+        return self._wrap_detector(self.detector_for(camera))
+
     def assemble(self, camera: Camera) -> CameraParts:
         """All parts of a camera, ready to be run once."""
         settings = camera.settings
@@ -136,14 +141,15 @@ class Assembly:
         source = _source(
             camera.name,
             settings,
-            wants_pictures=lambda: _demand(drawing, events),
+            wants_pictures=lambda: _demand(drawing, events, trial=camera.wants_trial_pictures),
             tap=recorder if record.what == "copy" else None,
         )
-        detector = self._wrap_detector(self.detector_for(settings))
+        detector = SwappableDetector(self.wrapped_detector_for(settings))
         lane = self._pool.lane(detector, max_staleness_s=settings.max_staleness_s)
         return CameraParts(
             source=source,
             lane=lane,
+            detector=detector,
             make_tracker=tracker_maker(
                 self._tracker_name(settings),
                 confidence=self.detector_settings(self._settings, settings).confidence,
@@ -236,9 +242,9 @@ def _part_of(camera: CameraSettings, kind: type[S]) -> S:
     return kind.model_validate({name: getattr(camera, name) for name in kind.model_fields})
 
 
-def _demand(drawing: list[Sink], events: EventsSink | None) -> PictureDemand:
+def _demand(drawing: list[Sink], events: EventsSink | None, *, trial: bool) -> PictureDemand:
     if any(sink.wants_picture for sink in drawing):
         return PictureDemand.ALL
-    if events is not None and events.wants_picture_now:
+    if trial or (events is not None and events.wants_picture_now):
         return PictureDemand.LOOKED_AT
     return PictureDemand.NONE

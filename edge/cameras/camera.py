@@ -16,6 +16,7 @@ from edge.cameras.settings import CameraSettings
 from edge.events.sink import EventsSink
 from edge.meter import RunMeter
 from edge.report import SourceReport, SourceState
+from edge.swap import SwappableDetector
 from edge.window.roles import FeedFigures
 from stream.errors import SourceError, VideoDiscoError
 from stream.frame import FrameResult, ZoneView
@@ -48,6 +49,7 @@ class CameraParts:
 
     source: WatchedSource
     lane: Lane
+    detector: SwappableDetector
     make_tracker: TrackerMaker
     sinks: list[Sink]
     newest: NewestSink
@@ -87,6 +89,7 @@ class Camera:
         self._last_status = SourceStatus(source_status.SourceState.CONNECTING, now_s)
         self._stop = asyncio.Event()
         self._refused = False
+        self.wants_trial_pictures = False
 
     # What viewers ask.
 
@@ -132,6 +135,17 @@ class Camera:
         parts = self._parts
         if parts is not None and parts.events is not None:
             parts.events.interrupt()
+
+    @property
+    def detector(self) -> SwappableDetector | None:
+        """What looks at its pictures, None while it does not run."""
+        parts = self._parts
+        return parts.detector if parts else None
+
+    def look_anew(self) -> None:
+        """The detector has changed: prepare pictures as it wants them from now on."""
+        if self._pipeline is not None:
+            self._pipeline.detector_changed()
 
     # Its life.
 

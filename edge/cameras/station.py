@@ -10,7 +10,8 @@ from edge.cameras.assembly import Assembly
 from edge.cameras.camera import Camera
 from edge.cameras.listing import cameras_of
 from edge.cameras.settings import CameraSettings
-from edge.config import RunSettings
+from edge.cameras.swaps import Swaps
+from edge.config import DetectorSettings, RunSettings
 from edge.meter import RunMeter
 from edge.report import RunReport, SourceReport
 from edge.run_folder import open_run_folder
@@ -28,6 +29,9 @@ WATCH_EVERY_S = 0.2
 
 STOP_WITHIN_S = 9.0
 """How long cameras may take to end; those that hang longer are left behind."""
+
+Effective = tuple[CameraSettings, DetectorSettings]
+"""All that a camera's pictures meet: its settings, and the detector's with its own laid over them."""
 
 StateListener = Callable[[str, SourceStatus], None]
 """Told of every change of a camera's state, on the loop's thread."""
@@ -68,6 +72,7 @@ class CameraStation:
         self._assembly.open(self.folder)
         self._log = RunLog(settings, self.folder, self._assembly.detector)
         self.meter = RunMeter(time.monotonic(), window_s=float("inf"), listener=self._log)
+        self._swaps = Swaps(self._assembly, self._log, on_note)
         self._cameras: dict[str, Camera] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._states: dict[str, SourceState] = {}
@@ -98,6 +103,7 @@ class CameraStation:
         finally:
             await self._end_all()
             windows.cancel()
+            self._swaps.close()
             await asyncio.get_running_loop().run_in_executor(None, self._assembly.close)
         return self._conclude()
 
@@ -110,9 +116,12 @@ class CameraStation:
         """
         listed = cameras_of(settings)
         before, after = self._effective(self._settings, self._listed), self._effective(settings, listed)
-        self._assembly.prepare(settings, listed)
+        await asyncio.get_running_loop().run_in_executor(None, self._assembly.prepare, settings, listed)
         gone = [name for name in self._listed if name not in listed]
         changed = [name for name in listed if name in self._listed and before[name] != after[name]]
+        swapped = [name for name in changed if name in self._running and _only_model(before[name], after[name])]
+        swaps = await self._swaps.take_over({name: self._cameras[name] for name in swapped}, listed)
+        changed = [name for name in changed if name not in swapped]
         fresh = [name for name in listed if name not in self._listed]
         await self._end([*gone, *changed])
         told = _others_that_changed(self._settings, settings)
@@ -121,13 +130,13 @@ class CameraStation:
             self._start(name, listed[name])
         self._write(lambda: self.folder.write_config(self._settings))
         verbs = {"removed": gone, "changed": changed, "added": fresh}
-        return [f"{name}: {verb}" for verb, names in verbs.items() for name in names] + told
+        return [f"{name}: {verb}" for verb, names in verbs.items() for name in names] + swaps + told
 
     def deliver(self) -> str:
         """See to it that MLflow gets the run; a sentence about what has to wait, empty when nothing does."""
         return self._log.deliver()
 
-    def _effective(self, settings: RunSettings, listed: Mapping[str, CameraSettings]) -> dict[str, object]:
+    def _effective(self, settings: RunSettings, listed: Mapping[str, CameraSettings]) -> dict[str, Effective]:
         return {name: (camera, self._assembly.detector_settings(settings, camera)) for name, camera in listed.items()}
 
     # Cameras come and go.
@@ -270,6 +279,13 @@ class CameraStation:
             write()
         except SinkError as exc:
             self._failures[str(exc)] = None
+
+
+def _only_model(before: Effective, after: Effective) -> bool:
+    """Whether two cameras differ in nothing but their model."""
+    cameras = [camera.model_copy(update={"model": None}) for camera, _ in (before, after)]
+    detectors = [detector.model_copy(update={"model": ""}) for _, detector in (before, after)]
+    return cameras[0] == cameras[1] and detectors[0] == detectors[1]
 
 
 def _others_that_changed(before: RunSettings, after: RunSettings) -> list[str]:

@@ -210,7 +210,7 @@ class LiveSource:
             raise SourceError(f"{self.name} ({self._address.label}): {failure.reason}") from failure
         # A camera that is away for a night says so once.
         log.log(
-            logging.DEBUG if failure.reason == self._complaint else logging.WARNING,
+            logging.DEBUG if failure.reason == self._complaint else logging.INFO,
             "%s: %s; it is tried again in %.1f s",
             *(self.name, failure.reason, delay_s),
         )
@@ -245,6 +245,7 @@ class LiveSource:
             preprocess_s=time.monotonic() - received_s,
             epoch=shot.epoch,
             still=self._attention.still,
+            view=view if looked_at else None,
         )
 
     def _describe(self, connection: Connection, picture: av.VideoFrame) -> SourceInfo:

@@ -1,0 +1,174 @@
+"""Another model for a running camera: tried before it is trusted, taken over between two frames, taken back if slow."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+
+from stream.errors import ModelError, VideoDiscoError
+from stream.frame import Frame, ModelIdentity, NetworkView, Pixels
+from stream.pipeline import Detected, Detector
+from stream.sources.pictures import PictureConverter
+
+JUDGED_BY = 30
+"""Detections after which a new model's speed is judged: a second or two of most cameras."""
+
+MOST_SLOWDOWN = 3.0
+"""A new model may take so many times as long as the old one..."""
+
+SPARE_S = 0.05
+"""... or as long as this, whatever the old one took."""
+
+SAME_PLACE_IOU = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Two models on the same pictures: median seconds of each, and how far their boxes agree (F1 at IoU 0.5 with equal
+    class names; None where neither finds anything)."""
+
+    old_s: float
+    new_s: float
+    agreement: float | None
+    pictures: int
+
+    def __str__(self) -> str:
+        agreement = "nothing found by either" if self.agreement is None else f"agreement F1 {self.agreement:.2f}"
+        speeds = f"{self.old_s * 1e3:.0f} ms before, {self.new_s * 1e3:.0f} ms now"
+        return f"{speeds}, {agreement} on {self.pictures} picture{'s' if self.pictures != 1 else ''}"
+
+
+class SwappableDetector:
+    """Looks with one detector and, from one frame to the next, with another, as :class:`stream.pipeline.Detector`.
+
+    A frame that was prepared for the former one is looked at by that one, so that none is lost.
+    """
+
+    def __init__(self, first: Detector) -> None:
+        self._lock = threading.Lock()
+        self._current = first
+        self._former: Detector | None = None
+        self._seconds: deque[float] = deque(maxlen=JUDGED_BY)
+
+    @property
+    def identity(self) -> ModelIdentity:
+        return self._current.identity
+
+    @property
+    def current(self) -> Detector:
+        return self._current
+
+    def view(self, width: int, height: int) -> NetworkView:
+        return self._current.view(width, height)
+
+    def detect(self, frame: Frame) -> Detected:
+        detector = self._prepared_for(frame)
+        found = detector.detect(frame)
+        if detector is self._current:
+            self._seconds.append(found.inference_s + found.postprocess_s)
+        return Detected(found.detections, found.inference_s, found.postprocess_s, detector.identity)
+
+    def swap(self, new: Detector) -> None:
+        """Look with ``new`` from the next frame on that is prepared for it."""
+        with self._lock:
+            self._former, self._current = self._current, new
+            self._seconds.clear()
+
+    def revert(self) -> None:
+        """Look with the former detector again."""
+        with self._lock:
+            if self._former is not None:
+                self._former, self._current = self._current, self._former
+                self._seconds.clear()
+
+    def median_s(self) -> float | None:
+        """What the detector in use takes, None before there are enough detections to tell."""
+        seconds = tuple(self._seconds)
+        return statistics.median(seconds) if len(seconds) == JUDGED_BY else None
+
+    def _prepared_for(self, frame: Frame) -> Detector:
+        with self._lock:
+            current, former = self._current, self._former
+        if former is None or frame.view is None or frame.view == current.view(frame.width, frame.height):
+            return current
+        return former
+
+
+def is_too_slow(new_s: float, old_s: float) -> bool:
+    """Whether a new model's median seconds are a regression from the old one's."""
+    return new_s > max(MOST_SLOWDOWN * old_s, SPARE_S)
+
+
+def try_out(new: Detector, old: Detector, pictures: Sequence[Pixels]) -> Trial:
+    """Look at BGR ``pictures`` with both; opens what the new one needs for their size.
+
+    Raises:
+        ModelError: the new one fails on them, or is too slow.
+    """
+    converter = PictureConverter()
+    took: dict[Detector, list[float]] = {old: [], new: []}
+    hits = boxes = 0
+    for number, picture in enumerate(pictures):
+        found = []
+        for detector in (old, new):
+            frame = _frame(picture, number, detector, converter)
+            begun_s = time.monotonic()
+            try:
+                found.append(detector.detect(frame))
+            except VideoDiscoError:
+                raise
+            except Exception as exc:  # whatever a model does here, it does not come into use
+                raise ModelError(f"{new.identity.name} fails on this camera's pictures: {exc}") from exc
+            took[detector].append(time.monotonic() - begun_s)
+        hits += _matches(found[0], found[1])
+        boxes += len(found[0].detections) + len(found[1].detections)
+    trial = Trial(
+        statistics.median(took[old]), statistics.median(took[new]), 2 * hits / boxes if boxes else None, len(pictures)
+    )
+    if is_too_slow(trial.new_s, trial.old_s):
+        raise ModelError(f"{new.identity.name} is too slow to take the place of {old.identity.name}: {trial}")
+    return trial
+
+
+def _frame(picture: Pixels, number: int, detector: Detector, converter: PictureConverter) -> Frame:
+    height, width = picture.shape[:2]
+    view = detector.view(width, height)
+    network, letterbox = converter.network(av.VideoFrame.from_ndarray(picture, format="bgr24"), view)
+    return Frame(
+        source="trial",
+        index=number,
+        pts=number,
+        time_base=Fraction(1),
+        received_s=time.monotonic(),
+        width=width,
+        height=height,
+        network=network,
+        letterbox=letterbox,
+        view=view,
+    )
+
+
+def _matches(old: Detected, new: Detected) -> int:
+    """How many boxes of the two pair off: best overlaps first, each box once, equal class names only."""
+    ours, theirs = old.detections, new.detections
+    if not len(ours) or not len(theirs):
+        return 0
+    import supervision as sv
+
+    overlap = sv.box_iou_batch(ours.xyxy, theirs.xyxy)
+    names = np.asarray(ours.data["class_name"])[:, None] == np.asarray(theirs.data["class_name"])[None, :]
+    overlap = np.where(names, overlap, 0.0)
+    matches = 0
+    while overlap.size and overlap.max() >= SAME_PLACE_IOU:
+        row, column = np.unravel_index(int(overlap.argmax()), overlap.shape)
+        overlap[row, :] = overlap[:, column] = 0.0
+        matches += 1
+    return matches

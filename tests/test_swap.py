@@ -1,0 +1,147 @@
+"""A model that takes another's place at work: no frame lost, a bad one never used, a slow one taken back."""
+
+from __future__ import annotations
+
+import json
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import supervision as sv
+
+from edge.swap import JUDGED_BY, SwappableDetector, try_out
+from stream.errors import ModelError
+from stream.frame import Frame, ModelIdentity, NetworkView
+from stream.pipeline import Detected, Detector
+from tests import clips
+from tests.clips import Clip
+from tests.test_camera_station import Watched, settings
+
+FLOAT, INT8 = "nanodet-g-416", "nanodet-g-416-int8"
+GREY = np.full((96, 128, 3), 114, np.uint8)
+
+
+class Named:
+    """Finds one box called as it is told, in a network picture of its own size."""
+
+    def __init__(self, name: str, side: int = 64, *, takes_s: float = 0.0, fails: bool = False) -> None:
+        self.identity = ModelIdentity(name, "1", "0")
+        self.takes_s = takes_s
+        self.seen: list[Frame] = []
+        self._side = side
+        self._fails = fails
+
+    def view(self, width: int, height: int) -> NetworkView:
+        return NetworkView(self._side, self._side, rgb=False)
+
+    def detect(self, frame: Frame) -> Detected:
+        assert frame.network is not None
+        assert frame.network.shape == (self._side, self._side, 3), "prepared for another model"
+        if self._fails:
+            raise RuntimeError("bad weights")
+        self.seen.append(frame)
+        time.sleep(self.takes_s)
+        one = sv.Detections(
+            xyxy=np.array([[10, 10, 50, 60]], np.float32),
+            confidence=np.array([0.9], np.float32),
+            class_id=np.array([0]),
+            data={"class_name": np.array(["person"])},
+        )
+        return Detected(one, self.takes_s or 0.001)
+
+
+def prepared_for(detector: Detector, index: int = 0) -> Frame:
+    view = detector.view(128, 96)
+    network = np.zeros((view.height, view.width, 3), np.uint8)
+    return Frame("cam", index, index, Fraction(1, 25), 0.0, 128, 96, network=network, view=view)
+
+
+def test_a_frame_on_its_way_is_looked_at_by_the_model_it_was_prepared_for() -> None:
+    old, new = Named("old", 64), Named("new", 96)
+    detector = SwappableDetector(old)
+    on_its_way = prepared_for(detector)
+    detector.swap(new)
+    assert detector.detect(on_its_way).model == old.identity
+    assert detector.detect(prepared_for(detector)).model == new.identity
+    detector.revert()
+    assert detector.detect(prepared_for(detector)).model == old.identity
+
+
+def test_the_speed_of_the_model_in_use_is_known_after_some_detections() -> None:
+    detector = SwappableDetector(Named("old"))
+    for index in range(JUDGED_BY):
+        assert detector.median_s() is None
+        detector.detect(prepared_for(detector, index))
+    assert detector.median_s() == pytest.approx(0.001)
+
+
+def test_a_trial_compares_speed_and_boxes() -> None:
+    trial = try_out(Named("new", 96), Named("old", 64), [GREY, GREY, GREY])
+    assert (trial.agreement, trial.pictures) == (1.0, 3)
+    assert "agreement F1 1.00 on 3 pictures" in str(trial)
+
+
+@pytest.mark.parametrize(
+    ("new", "why"), [(Named("new", fails=True), "bad weights"), (Named("new", takes_s=0.2), "too slow")]
+)
+def test_a_model_that_fails_or_lags_in_its_trial_is_refused(new: Named, why: str) -> None:
+    with pytest.raises(ModelError, match=why):
+        try_out(new, Named("old"), [GREY])
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clips.write_clip(tmp_path_factory.mktemp("clips") / "second.mp4", Clip(frames=25))
+
+
+@pytest.mark.slow
+def test_a_running_camera_takes_another_model_without_losing_a_frame(clip: Path, tmp_path: Path) -> None:
+    camera = {"cam": {"source": str(clip), "loop": True}}
+    before, after = (settings(tmp_path, camera, detector={"model": model}) for model in (INT8, FLOAT))
+    broken = settings(tmp_path, camera, detector={"model": str(clip)})
+
+    async def during(watched: Watched) -> None:
+        await watched.until(lambda: watched.frames("cam") > 30)
+        with pytest.raises(ModelError):
+            await watched.station.apply(broken)
+        (told,) = await watched.station.apply(after)
+        assert f"{INT8} gave way to {FLOAT}" in told
+        reached = watched.frames("cam")
+        await watched.until(lambda: watched.frames("cam") > reached + 30)
+
+    def sized(inner: Detector) -> Detector:
+        return Named(inner.identity.name, 64 if inner.identity.name == INT8 else 96)
+
+    watched = Watched(before, wrap=sized)
+    report = watched.run(during)
+    lines = [json.loads(line) for line in (report.folder / "predictions.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == list(range(len(lines))), "the camera was never begun anew"
+    models = [line["model"]["name"] for line in lines]
+    assert models == [INT8] * models.count(INT8) + [FLOAT] * models.count(FLOAT)
+    swap = models.index(FLOAT)
+    around = lines[swap - 10 : swap + 10]
+    assert not any(line.get("carried") for line in around), "no detection was lost"
+    (swapped,) = [json.loads(line) for line in (report.folder / "swaps.jsonl").read_text().splitlines()]
+    assert (swapped["from"]["name"], swapped["to"]["name"]) == (INT8, FLOAT)
+
+
+@pytest.mark.slow
+def test_a_model_that_turns_slow_at_work_is_taken_back(clip: Path, tmp_path: Path) -> None:
+    camera = {"cam": {"source": str(clip), "loop": True}}
+    made: list[Named] = []
+
+    def named(inner: Detector) -> Detector:
+        made.append(Named(inner.identity.name))
+        return made[-1]
+
+    async def during(watched: Watched) -> None:
+        await watched.until(lambda: watched.frames("cam") > 20)
+        await watched.station.apply(settings(tmp_path, camera, detector={"model": FLOAT}))
+        made[-1].takes_s = 0.2
+        await watched.until(lambda: any("is back" in note for note in watched.notes))
+        seen = len(made[0].seen)
+        await watched.until(lambda: len(made[0].seen) > seen + 5)
+
+    Watched(settings(tmp_path, camera, detector={"model": INT8}), wrap=named).run(during)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import json
 import os
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -25,44 +20,17 @@ import pytest
 from stream.attention import Attention, LookSettings
 from stream.errors import DecodeError, SourceError
 from stream.frame import Frame, NetworkView
-from stream.isolation.continuity import Continuity
-from stream.isolation.link import Link, LinkEndedError, LinkSilentError
-from stream.isolation.memory import MOST_SLOTS, ChildMemory, Layout, ParentMemory
-from stream.isolation.messages import (
-    LayOut,
-    Over,
-    Picture,
-    ProtocolError,
-    Receipt,
-    Report,
-    read_order,
-    read_saying,
-    sentence,
-)
-from stream.isolation.outbox import MOST_FRAMES, MOST_PACKET_BYTES, MOST_PACKETS, MOST_UNANSWERED, Outbox, Placed
-from stream.isolation.pulse import Pulse
-from stream.packets import EncodedPacket, VideoTrack
+from stream.isolation.memory import MOST_SLOTS
 from stream.sources import backoff
 from stream.sources.address import AddressKind, parse_address
 from stream.sources.backoff import BackoffPolicy, Failure
-from stream.sources.base import PictureDemand, Source, SourceLosses, ViewPlanner
+from stream.sources.base import PictureDemand
 from stream.sources.isolated import IsolatedSource, Isolation
 from stream.sources.live import LiveSettings, LiveSource
-from stream.sources.status import SourceState, SourceStatus
+from stream.sources.status import SourceState
 from tests.clips import Clip, frame_number, write_clip, write_sizes
-from tests.isolated_sources import FACTORY, TIME_BASE, Script, view_of
-
-TRACK = VideoTrack("h264", 64, 48, TIME_BASE, Fraction(25))
-
-
-class Tape:
-    """A tap that keeps what it is handed."""
-
-    def __init__(self) -> None:
-        self.packets: list[EncodedPacket] = []
-
-    def packet(self, packet: EncodedPacket) -> None:
-        self.packets.append(packet)
+from tests.isolated_sources import Script, view_of
+from tests.isolation import CHATTER, LIES, Tape, Watcher, gone, isolated, open_files, opened, some
 
 
 @pytest.fixture
@@ -70,76 +38,6 @@ def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Children are replaced at once."""
     for kind in Failure:
         monkeypatch.setitem(backoff.POLICIES, kind, BackoffPolicy(0.01, 0.01, 0.01))
-
-
-def isolated(script: Script, **changes: Any) -> IsolatedSource:
-    """A source whose child obeys ``script``."""
-    settings = LiveSettings(**{"read_timeout_s": 0.5, "open_timeout_s": 0.2} | changes.pop("settings", {}))
-    return IsolatedSource(
-        script.address(changes.pop("kind", AddressKind.RTSP)),
-        name="cam",
-        settings=settings,
-        look=LookSettings(),
-        wants_pictures=changes.pop("wants_pictures", lambda: PictureDemand.ALL),
-        tap=changes.pop("tap", None),
-        isolation=Isolation(FACTORY, **{"margin_s": 3.0} | changes),
-    )
-
-
-@contextlib.contextmanager
-def opened(source: IsolatedSource) -> Iterator[IsolatedSource]:
-    source.open()
-    try:
-        yield source
-    finally:
-        source.close()
-
-
-def some(source: Source, count: int, plan: ViewPlanner = view_of) -> list[Frame]:
-    return list(itertools.islice(source.frames(plan), count))
-
-
-def gone(pid: int, within_s: float = 5.0) -> bool:
-    """Whether the process ends in time; one that only waits to be reaped has ended."""
-    deadline_s = time.monotonic() + within_s
-    while time.monotonic() < deadline_s:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.02)
-    return False
-
-
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-class Watcher:
-    """Every status of a source there was."""
-
-    def __init__(self, source: IsolatedSource) -> None:
-        self.seen: list[SourceStatus] = []
-        self._source = source
-        self._quit = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> Watcher:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._quit.set()
-        self._thread.join()
-
-    def reasons(self, state: SourceState) -> set[str]:
-        return {status.reason for status in self.seen if status.state is state}
-
-    def _watch(self) -> None:
-        while not self._quit.wait(0.002):
-            self.seen.append(self._source.status(time.monotonic()))
 
 
 # The same as on a thread.
@@ -270,41 +168,6 @@ def test_a_child_that_fails_is_replaced(tmp_path: Path, then: str, reason: str) 
     assert watcher.reasons(SourceState.BACKING_OFF)
     assert first is not None
     assert gone(first)
-
-
-def frame_of(index: int, *, width: int = 8, height: int = 6, level: int = 0) -> Frame:
-    picture = np.full((height, width, 3), level, np.uint8)
-    return Frame("cam", index, index, TIME_BASE, 0.0, width, height, picture=picture)
-
-
-def message(**fields: Any) -> bytes:
-    body = json.dumps(fields).encode()
-    return struct.pack("<II", len(body), 0) + body
-
-
-PICTURE: dict[str, Any] = Picture.of(frame_of(99, width=64, height=48), 0).model_dump()
-
-CHATTER = message(**Report.of(SourceStatus(SourceState.LIVE, 0.0), 0.0, SourceLosses(), {}).model_dump(mode="json"))
-
-LIES = {
-    "noise": b"\xff" * 40,
-    "endless": struct.pack("<II", 1 << 31, 0),
-    "large payload": struct.pack("<II", 10, (1 << 32) - 1),
-    "no json": struct.pack("<II", 4, 0) + b"\x80\x04\x95.",
-    "deep json": struct.pack("<II", 60_000, 0) + b"[" * 60_000,
-    "unknown": message(kind="exec", code="print()"),
-    "order": message(kind="receipt", frames=1, demand="all", ready=False),
-    "slot": message(**PICTURE | {"slot": 4_000_000_000}),
-    "negative slot": message(**PICTURE | {"slot": -1}),
-    "no slot": message(**PICTURE | {"slot": None}),
-    "size": message(**PICTURE | {"width": 640}),
-    "huge": message(kind="lay_out", width=65_535, height=65_535),
-    "nan": message(**PICTURE | {"received_s": float("nan")}),
-    "future": message(**PICTURE | {"received_s": 1e11}),
-    "backwards": message(**PICTURE | {"index": 0}),
-    "far": message(**PICTURE | {"pts": 1 << 50}),
-    "packet": message(kind="coded", pts=0, dts=0, epoch=0, is_keyframe=True, received_s=0.0),
-}
 
 
 @pytest.mark.slow
@@ -483,243 +346,3 @@ def test_the_child_shows_no_credentials_and_ignores_ctrl_c(monkeypatch: pytest.M
     assert any(line.split()[-3:-1] == ["0", "0"] for line in limits.splitlines() if line.startswith("Max core"))
     assert source.losses.corrupt_packets == 3
     assert source.drops == {"late": 2}
-
-
-# Its parts.
-
-
-@pytest.mark.parametrize("lie", sorted(set(LIES) - {"noise", "endless", "large payload", "slot", "no slot", "size"}))
-def test_lies_are_not_read(lie: str) -> None:
-    body = LIES[lie][8:]
-    if lie in {"huge", "future", "backwards", "far", "packet"}:
-        read_saying(body)  # well-formed; what it says is refused where it is used
-        return
-    with pytest.raises(ProtocolError) as refusal:
-        read_saying(body)
-    assert "print" not in str(refusal.value)
-
-
-def test_orders_and_sayings_are_read_back() -> None:
-    receipt = Receipt(frames=2, demand=PictureDemand.LOOKED_AT, ready=True)
-    assert read_order(receipt.model_dump_json().encode()) == receipt
-    over = Over(how="failed", reason=sentence("x" * 600 + "\n"))
-    assert read_saying(over.model_dump_json().encode()) == over
-    assert len(over.reason) == 500
-
-
-@pytest.fixture
-def wire() -> Iterator[tuple[Link, socket.socket]]:
-    ours, theirs = socket.socketpair()
-    link = Link(ours, 0.1)
-    with contextlib.closing(link), theirs:
-        yield link, theirs
-
-
-def test_a_link_carries_messages_whole(wire: tuple[Link, socket.socket]) -> None:
-    link, theirs = wire
-    other = Link(theirs)
-    other.send(Over(how="ended"), [b"abc", np.arange(3, dtype=np.uint8).data])
-    body, payload = link.receive()
-    assert read_saying(body) == Over(how="ended")
-    assert payload == b"abc\0\1\2"
-
-
-def test_a_link_gives_up_what_is_too_large_too_slow_or_over(wire: tuple[Link, socket.socket]) -> None:
-    link, theirs = wire
-    theirs.sendall(struct.pack("<II", 3, 0) + b"{}")
-    with pytest.raises(LinkSilentError):
-        link.receive()
-    theirs.sendall(struct.pack("<II", 3, 11))
-    with pytest.raises(ProtocolError):
-        link.receive(most_payload_bytes=10)
-    with pytest.raises(LinkSilentError):
-        for _ in range(10_000):
-            link.send(Over(how="ended"), [bytes(10_000)])
-    theirs.close()
-    with pytest.raises(LinkEndedError):
-        link.send(Over(how="ended"))
-
-
-def test_drip_fed_messages_do_not_keep_a_link_alive(wire: tuple[Link, socket.socket]) -> None:
-    link, theirs = wire
-    stop = threading.Event()
-
-    def drip() -> None:
-        theirs.sendall(struct.pack("<II", 60_000, 0))
-        while not stop.wait(0.02):
-            theirs.sendall(b"x")
-
-    dripping = threading.Thread(target=drip)
-    dripping.start()
-    begun_s = time.monotonic()
-    with pytest.raises(LinkSilentError):
-        link.receive()
-    took_s = time.monotonic() - begun_s
-    stop.set()
-    dripping.join()
-    assert took_s < 1
-
-
-def test_memory_holds_what_the_child_wrote_and_copies_it_out() -> None:
-    memory = ParentMemory(shared=True)
-    with contextlib.closing(memory):
-        assert memory.fd is not None
-        child = ChildMemory(memory.fd)
-        for width, height in ((8, 6), (640, 480)):
-            layout = Layout.of(width, height, NetworkView(4, 2, rgb=True))
-            memory.hold(layout)
-            child.hold(layout)
-            last = layout.slots - 1
-            child.write(last, frame_of(0, width=width, height=height, level=7))
-            picture, network = memory.pixels(layout, last, bytearray(), picture=True, network=False)
-            assert picture is not None
-            assert network is None
-            assert picture.shape == (height, width, 3)
-            child.write(last, frame_of(0, width=width, height=height, level=8))
-            assert (picture == 7).all()
-        with pytest.raises(ProtocolError):
-            memory.pixels(layout, layout.slots, bytearray(), picture=True, network=False)
-        with pytest.raises(PermissionError):
-            os.ftruncate(memory.fd, 10)
-
-
-def test_memory_without_sharing_takes_exactly_the_bytes_announced() -> None:
-    memory = ParentMemory(shared=False)
-    layout = Layout.of(2, 1, NetworkView(1, 1, rgb=True))
-    memory.hold(layout)
-    picture, network = memory.pixels(layout, 0, bytearray(range(9)), picture=True, network=True)
-    assert picture is not None
-    assert network is not None
-    assert (picture.tolist(), network.tolist()) == ([[[0, 1, 2], [3, 4, 5]]], [[[6, 7, 8]]])
-    _, network = memory.pixels(layout, 0, bytearray(range(3)), picture=False, network=True)
-    assert network is not None
-    assert network.tolist() == [[[0, 1, 2]]]
-    with pytest.raises(ProtocolError):
-        memory.pixels(layout, 0, bytearray(8), picture=True, network=True)
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "slots"), [(64, 48, 12), (1280, 720, 12), (1920, 1080, 9), (3840, 2160, 5)]
-)
-def test_there_is_room_for_some_frames_of_any_size(width: int, height: int, slots: int) -> None:
-    assert Layout.of(width, height, NetworkView(416, 416, rgb=True)).slots == slots
-
-
-def test_absurd_pictures_have_no_layout() -> None:
-    with pytest.raises(ProtocolError, match="65535x65535"):
-        Layout.of(65_535, 65_535, None)
-
-
-def drained(outbox: Outbox) -> list[Any]:
-    return list(iter(lambda: outbox.take(0), None))
-
-
-def test_the_oldest_frames_give_way_and_their_slots_are_used_again() -> None:
-    outbox = Outbox()
-    outbox.lay_out(5)
-    for index in range(10):
-        outbox.put_frame(Placed(frame_of(index), outbox.claim()))
-    assert outbox.dropped_frames == 5
-    sent = drained(outbox)
-    assert [placed.frame.index for placed in sent] == [5, 6]
-    assert len(sent) == MOST_UNANSWERED
-    outbox.answered(2)
-    assert [placed.frame.index for placed in drained(outbox)] == [7, 8]
-    # Slots of frames that were sent are never written again before the answer.
-    for index in range(10, 20):
-        outbox.put_frame(Placed(frame_of(index), outbox.claim()))
-    outbox.answered(2)
-    assert [placed.frame.index for placed in drained(outbox)] == [17, 18]
-    assert outbox.dropped_frames == 5 + 8
-
-
-def test_frames_without_pixels_are_bounded_too() -> None:
-    outbox = Outbox()
-    for index in range(MOST_FRAMES + 3):
-        outbox.put_frame(Placed(frame_of(index), None))
-    assert outbox.dropped_frames == 3
-    assert drained(outbox)[0].frame.index == 3
-
-
-def test_words_come_after_all_frames_before_them() -> None:
-    outbox = Outbox()
-    outbox.put_frame(Placed(frame_of(0), None))
-    outbox.put_frame(Placed(frame_of(1), None))
-    outbox.put_frame(Placed(frame_of(2), None))
-    outbox.put_word(LayOut(width=1, height=1))
-    assert [type(sent) for sent in drained(outbox)] == [Placed, Placed]
-    outbox.answered(1)
-    assert [type(sent) for sent in drained(outbox)] == [Placed, LayOut]
-
-
-def packet_of(number: int, size_bytes: int, *, key: bool) -> EncodedPacket:
-    return EncodedPacket(TRACK, bytes(size_bytes), number, number, key, 0.0)
-
-
-def test_packets_that_wait_too_long_give_way_up_to_a_keyframe() -> None:
-    outbox = Outbox()
-    third = MOST_PACKET_BYTES // 3
-    for number, key in enumerate([True, False, False, False, False, True, False]):
-        outbox.packet(packet_of(number, third + (number == 3), key=key))
-    assert [packet.pts for packet in drained(outbox)] == [5, 6]
-    assert outbox.dropped_packets == 5
-    for number in range(MOST_PACKETS + 2):
-        outbox.packet(packet_of(number, 1, key=number == 0))
-    assert outbox.dropped_packets == 5 + MOST_PACKETS + 2
-    outbox.packet(packet_of(9, MOST_PACKET_BYTES + 1, key=True))
-    assert drained(outbox) == []
-    assert outbox.dropped_packets == 8 + MOST_PACKETS
-
-
-def counting() -> Continuity:
-    continuity = Continuity()
-    continuity.begin()
-    continuity.ticks_in(TIME_BASE)
-    return continuity
-
-
-def test_a_new_child_goes_on_where_the_clock_is() -> None:
-    continuity = counting()
-    assert continuity.frame(0, 0, 0, 100.0) == (0, 0, 0)
-    assert continuity.frame(3, 1, 9_000, 100.1) == (3, 1, 9_000)
-    continuity.begin()
-    continuity.ticks_in(TIME_BASE)
-    assert continuity.packet(0, 3_600, 0, 105.0) == (2, 453_600, 450_000)
-    assert continuity.frame(0, 0, 3_600, 105.1) == (4, 2, 453_600)
-
-
-def test_a_new_child_never_goes_back() -> None:
-    continuity = counting()
-    continuity.frame(0, 0, 0, 100.0)
-    continuity.frame(1, 0, 90_000, 100.5)
-    continuity.begin()
-    assert continuity.frame(0, 0, 0, 100.6) == (2, 1, 90_001)
-    assert continuity.frame(1, 0, 0, 100.6) == (3, 1, 90_002)
-
-
-@pytest.mark.parametrize(
-    "lie",
-    [
-        lambda c: c.frame(0, 0, 9_000, 100.1),
-        lambda c: c.frame(1, 0, 90_000 * 100, 100.1),
-        lambda c: c.packet(0, 90_000 * 100, 0, 100.1),
-        lambda c: c.ticks_in(Fraction(1, 25)),
-    ],
-)
-def test_counts_that_cannot_be_are_refused(lie: Callable[[Continuity], object]) -> None:
-    continuity = counting()
-    continuity.frame(0, 0, 0, 100.0)
-    with pytest.raises(ProtocolError):
-        lie(continuity)
-
-
-def test_who_waits_is_not_quiet() -> None:
-    pulse = Pulse()
-    now_s = time.monotonic()
-    assert pulse.quiet_s(SourceStatus(SourceState.LIVE, now_s), now_s + 20) == 0
-    stalled = SourceStatus(SourceState.STALLED, now_s + 15)
-    assert pulse.quiet_s(stalled, now_s + 20) == pytest.approx(5)
-    assert pulse.quiet_s(SourceStatus(SourceState.CONNECTING, now_s + 15), now_s + 20) == pytest.approx(5)
-    assert pulse.quiet_s(SourceStatus(SourceState.REFUSED, now_s, retry_at_s=now_s + 60), now_s + 20) == 0
-    pulse.beat(waits=True)
-    assert pulse.quiet_s(stalled, now_s + 20) == 0

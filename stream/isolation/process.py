@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import IO
 
 from stream.isolation.link import Link
 from stream.isolation.memory import ParentMemory
@@ -45,7 +46,7 @@ class DecodingProcess:
     def __init__(self, *, shared_memory: bool) -> None:
         """Start it. Raises OSError."""
         with contextlib.ExitStack() as undo:
-            self._last_words = undo.enter_context(tempfile.TemporaryFile())
+            self._last_words = undo.enter_context(_scratch_file())
             self.memory = undo.enter_context(contextlib.closing(ParentMemory(shared=shared_memory)))
             ours, theirs = socket.socketpair()
             self.link = undo.enter_context(contextlib.closing(Link(ours, START_S)))
@@ -115,6 +116,13 @@ class DecodingProcess:
             if words := self._last_words.read().decode(errors="replace").strip():
                 log.debug("last words of decoding process %d:\n%s", self.pid, redact_url(words))
         self._held.close()
+
+
+def _scratch_file() -> IO[bytes]:
+    """A file of no name; in memory where that can be, since some containers have no place for files."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("videodisco-last-words"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def _environment() -> dict[str, str]:

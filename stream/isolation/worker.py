@@ -142,13 +142,14 @@ class Worker:
             while True:
                 found = self._outbox.take(REPORT_EVERY_S)
                 now_s = time.monotonic()
-                # The last word is preceded by how it all stands.
-                if self._reports.due(now_s) or isinstance(found, Over):
-                    self._report(now_s, final=isinstance(found, Over))
+                # The first word and the last are preceded by how it all stands.
+                turning = isinstance(found, (Opened, Over))
+                if self._reports.due(now_s) or turning:
+                    self._report(now_s, surely=turning)
                 if found is not None:
                     self._send(found)
 
-    def _report(self, now_s: float, *, final: bool) -> None:
+    def _report(self, now_s: float, *, surely: bool) -> None:
         source = self._source
         status = source.status(now_s) if source else self._reports.at_first
         own = {"isolation": self._outbox.dropped_frames, "isolation_packets": self._outbox.dropped_packets}
@@ -156,7 +157,7 @@ class Worker:
         losses = source.losses if source else SourceLosses()
         quiet_s = self._pulse.quiet_s(status, now_s) if source else 0.0
         report = Report.of(status, quiet_s, losses, drops)
-        if self._reports.worth_telling(report, now_s) or final:
+        if self._reports.worth_telling(report, now_s) or surely:
             self._link.send(report)
 
     def _send(self, found: Outgoing) -> None:

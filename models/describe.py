@@ -75,7 +75,10 @@ def says_too_little(spec: ModelSpec) -> bool:
 
 def with_open_size(spec: ModelSpec, loose: ModelSpec) -> ModelSpec:
     """What was seen at one size, of a model that takes others as well."""
-    return replace(spec, input=replace(spec.input, height=loose.input.height, width=loose.input.width))
+    height, width = spec.input.height, spec.input.width
+    seen_at = (height, width) if height and width else None
+    picture = replace(spec.input, height=loose.input.height, width=loose.input.width)
+    return replace(spec, input=picture, seen_at=seen_at)
 
 
 def _inputs(model: str, entries: Sequence[Any]) -> tuple[Any, SizeInput | None]:

@@ -83,6 +83,7 @@ class ModelSpec:
     ``names`` are class names by id, empty where nobody knows them. ``imgsz`` is the (height, width) it was exported
     for, None where it does not say. ``family`` is the family its metadata names, ``head`` what its exporter calls the
     network's last part, and ``end_to_end`` whether it says that suppression or the choice of boxes is done inside.
+    ``seen_at`` is the (height, width) at which an open model's outputs have the shapes that are given.
     """
 
     name: str
@@ -96,6 +97,7 @@ class ModelSpec:
     head: str = ""
     end_to_end: bool = False
     size_input: SizeInput | None = None
+    seen_at: tuple[int, int] | None = None
 
 
 def class_names(metadata: Mapping[str, str], model: str) -> tuple[str, ...]:

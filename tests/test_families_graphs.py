@@ -305,22 +305,30 @@ def test_the_samples_are_of_all_families() -> None:
 
 def test_a_table_that_leaves_all_open_is_told_by_its_shape_at_one_size(tmp_path: Path) -> None:
     """As YOLOv5 exports dynamic axes: with names, but without anything that tells it from YOLOv8."""
-    # At 64 pixels 8 x 8 cells of stride 8 and 20 of the others, three rows each.
+    # At 64 pixels three rows for each of 8 x 8 cells, and 60 more: the other strides' cells.
     numbers: dict[str, Array] = {
         "kernel": np.zeros((3 * 8, 3, 8, 8), np.float32),
-        "rows": np.array([1, -1, 8]),
-        "coarser": np.zeros((1, 3 * 20, 8), np.float32),
+        "nothing": np.zeros(4, np.int64),
+        "rows": np.array([1, -1, 8, 1]),
+        "last": np.array([3]),
+        "more": np.array([0, 0, 0, 0, 60, 0]),
     }
     nodes = [
         helper.make_node("Conv", ["images", "kernel"], ["cells"], strides=[8, 8]),
-        helper.make_node("Reshape", ["cells", "rows"], ["flat"]),
-        helper.make_node("Concat", ["flat", "coarser"], ["output0"], axis=1),
+        # A shape that is computed, as exporters leave it.
+        helper.make_node("Shape", ["images"], ["shape"]),
+        helper.make_node("Mul", ["shape", "nothing"], ["no shape"]),
+        helper.make_node("Add", ["no shape", "rows"], ["target"]),
+        helper.make_node("Reshape", ["cells", "target"], ["long"]),
+        helper.make_node("Squeeze", ["long", "last"], ["flat"]),
+        helper.make_node("Pad", ["flat", "more"], ["output0"]),
     ]
     picture = helper.make_tensor_value_info("images", FLOAT32, ["batch", 3, "height", "width"])
     output = helper.make_tensor_value_info("output0", FLOAT32, ["batch", "anchors", "columns"])
     path = tmp_path / "mine.onnx"
     save(model_of(nodes, [picture], [output], numbers, THREE | OPEN), path)
     spec = inspect(find(str(path)))
+    assert spec.outputs[0].shape == (1, 252, 8)
     assert recognise(spec).name == "yolov5"
     assert (spec.input.height, spec.input.width) == (None, None)
 

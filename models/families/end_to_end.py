@@ -40,5 +40,5 @@ def recognise(spec: ModelSpec) -> EndToEnd | None:
     if spec.end_to_end:
         return EndToEnd(spec.names) if columns in (None, _COLUMNS) else None
     # As many rows as there are cells, or three times as many, are YOLOX or YOLOv5 with one class.
-    cells = rows is None or strides_of(spec.input, rows) or (rows % 3 == 0 and strides_of(spec.input, rows // 3))
+    cells = rows is None or strides_of(spec, rows) or (rows % 3 == 0 and strides_of(spec, rows // 3))
     return EndToEnd(spec.names) if columns == _COLUMNS and not cells else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.spec import InputSpec
+from models.spec import ModelSpec
 
 THREE_STRIDES = (8, 16, 32)
 FOUR_STRIDES = (8, 16, 32, 64)
@@ -31,11 +31,12 @@ def cell_count(size: tuple[int, int], strides: Sequence[int]) -> int:
     return sum(rows * columns for rows, columns in (shape_of(size, stride_px) for stride_px in strides))
 
 
-def strides_of(picture: InputSpec, cells: int | None) -> tuple[int, ...] | None:
+def strides_of(spec: ModelSpec, cells: int | None) -> tuple[int, ...] | None:
     """The strides whose grids have so many cells in all; None where none have, or the picture's size is open."""
-    if picture.height is None or picture.width is None or cells is None:
+    height, width = spec.seen_at or (spec.input.height, spec.input.width)
+    if height is None or width is None or cells is None:
         return None
-    size = picture.height, picture.width
+    size = height, width
     return next((strides for strides in (THREE_STRIDES, FOUR_STRIDES) if cell_count(size, strides) == cells), None)
 
 

@@ -52,7 +52,7 @@ class NanoDetTable(Family):
 def recognise(spec: ModelSpec) -> NanoDetTable | None:
     """The family for this model, or None if its output is laid out otherwise."""
     rows, columns = table(spec) or (None, None)
-    strides = strides_of(spec.input, rows)
+    strides = strides_of(spec, rows)
     if strides is None or columns is None:
         return None
     classes = len(spec.names) or _classes(columns)

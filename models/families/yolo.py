@@ -44,7 +44,7 @@ def recognise(spec: ModelSpec) -> Yolo | None:
     if spec.names:
         return Yolo(spec.names) if channels in (None, 4 + len(spec.names)) and _more(anchors, channels) else None
     # As many rows as there are cells would be YOLOX's, however long they are.
-    cells = strides_of(spec.input, channels) and anchors and not strides_of(spec.input, anchors)
+    cells = strides_of(spec, channels) and anchors and not strides_of(spec, anchors)
     if not channels or channels <= 4 or not _more(anchors, channels) or cells:
         return None
     return Yolo(names_for(spec, channels - 4))

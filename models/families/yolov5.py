@@ -32,5 +32,5 @@ def recognise(spec: ModelSpec) -> YoloV5 | None:
     rows, columns = table(spec) or (None, None)
     if spec.end_to_end or columns is None or columns < 6 or (spec.names and columns != 5 + len(spec.names)):
         return None
-    threes = rows is None or (rows % _ANCHORS_A_CELL == 0 and strides_of(spec.input, rows // _ANCHORS_A_CELL))
+    threes = rows is None or (rows % _ANCHORS_A_CELL == 0 and strides_of(spec, rows // _ANCHORS_A_CELL))
     return YoloV5(names_for(spec, columns - 5)) if threes else None

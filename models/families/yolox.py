@@ -43,7 +43,7 @@ class Yolox(Family):
 def recognise(spec: ModelSpec) -> Yolox | None:
     """The family for this model, or None if its output is laid out otherwise."""
     rows, columns = table(spec) or (None, None)
-    strides = strides_of(spec.input, rows)
+    strides = strides_of(spec, rows)
     if strides is None or columns is None or columns < 6:
         return None
     if columns != 5 + len(spec.names) if spec.names else is_coco(columns):

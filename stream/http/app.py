@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 from stream.errors import VideoDiscoError
 from stream.http.answers import answer_of
 from stream.http.auth import NOBODY, is_explicit, require
+from stream.http.client import REQUEST_ID, SEEN
 from stream.http.common import common_endpoints
 from stream.http.context import CONTEXT, About, Check, Context, Instruments
 from stream.http.endpoints import Call, Endpoint, Identity
@@ -87,7 +88,7 @@ def _let_in(endpoint: Endpoint, request: web.Request, context: Context) -> Call:
     """Who it is, and whether he may ask this from where he asks."""
     if request.headers.get(hdrs.EXPECT, "100-continue").lower() != "100-continue":
         raise HttpError(417, "only 'Expect: 100-continue' is understood")
-    seen = request["seen"]
+    seen = request[SEEN]
     authorization = request.headers.get(hdrs.AUTHORIZATION, "")
     cookie = request.cookies.get(context.cookie_name(secure=seen.secure), "")
     if not is_explicit(authorization):
@@ -100,7 +101,7 @@ def _let_in(endpoint: Endpoint, request: web.Request, context: Context) -> Call:
             ambient=bool(cookie),
         )
     identity = _identity(endpoint, request, cookie, authorization, context)
-    return Call(request, identity or NOBODY, seen.client, request["request_id"])
+    return Call(request, identity or NOBODY, seen.client, request[REQUEST_ID])
 
 
 def _identity(
@@ -111,7 +112,7 @@ def _identity(
             authorization,
             cookie,
             request.get_extra_info("peercert"),
-            client=request["seen"].client,
+            client=request[SEEN].client,
             now_s=asyncio.get_running_loop().time(),
         )
     except HttpError:

@@ -6,6 +6,8 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from aiohttp import web
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _FORWARDED_MAX = 32
@@ -18,6 +20,10 @@ class Seen:
 
     client: str
     secure: bool
+
+
+REQUEST_ID = web.RequestKey("request_id", str)
+SEEN = web.RequestKey("seen", Seen)
 
 
 def seen(peer: str, *, tls: bool, headers: Mapping[str, str], proxies: Sequence[Network]) -> Seen:

@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import Field
 
 from stream.http.auth import NOBODY
+from stream.http.client import SEEN
 from stream.http.context import Check, Context
 from stream.http.endpoints import Answer, AnswerType, Call, Endpoint, JsonBody, Media, Result, Role, Wire
 from stream.http.errors import HttpError
@@ -129,7 +130,7 @@ class _Common:
         return response
 
     async def logout(self, call: Call) -> Result:
-        secure = call.request["seen"].secure
+        secure = call.request[SEEN].secure
         self._context.doorkeeper.sessions.close(call.request.cookies.get(self._context.cookie_name(secure=secure), ""))
         response = web.Response(status=204)
         self._set_cookie(response, call, "", 0)
@@ -142,7 +143,7 @@ class _Common:
         return SessionAnswer(login_needed=needed, name=call.identity.name, role=call.identity.role)
 
     def _set_cookie(self, response: web.Response, call: Call, value: str, max_age_s: float) -> None:
-        secure = call.request["seen"].secure
+        secure = call.request[SEEN].secure
         response.set_cookie(
             self._context.cookie_name(secure=secure),
             value,

@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 
 from stream.errors import VideoDiscoError
 from stream.http.answers import error_answer, error_response, foreign_answer
-from stream.http.client import seen
+from stream.http.client import REQUEST_ID, SEEN, seen
 from stream.http.context import CONTEXT, Context
 from stream.http.errors import HttpError, sentence_for, status_of
 from stream.http.origin import check_host
@@ -61,7 +61,7 @@ async def _answered(request: web.Request, handler: Handler, context: Context, no
     except ConnectionError:
         raise  # nobody listens any more; aiohttp closes
     except Exception:  # a bug in one handler must not take the others with it
-        log.exception("request %s failed: %s %s", request["request_id"], request.method, _route(request))
+        log.exception("request %s failed: %s %s", request[REQUEST_ID], request.method, _route(request))
         _still_unanswered(request)
         return error_response(500, sentence_for(500))
 
@@ -69,9 +69,9 @@ async def _answered(request: web.Request, handler: Handler, context: Context, no
 def _look_at(request: web.Request, context: Context) -> None:
     """Give the request its id and find out who sent it."""
     given = request.headers.get("X-Request-Id", "")
-    request["request_id"] = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
     peer = request.get_extra_info("peername")
-    request["seen"] = seen(
+    request[SEEN] = seen(
         str(peer[0]) if peer else "unknown",
         tls=request.get_extra_info("sslcontext") is not None,
         headers=request.headers,
@@ -80,7 +80,7 @@ def _look_at(request: web.Request, context: Context) -> None:
 
 
 def _let_in(request: web.Request, context: Context, now_s: float) -> None:
-    wait_s = context.rates.take(request["seen"].client, now_s)
+    wait_s = context.rates.take(request[SEEN].client, now_s)
     if wait_s > 0:
         raise HttpError(429, "too many requests; wait", retry_after_s=wait_s, cause="rate")
     settings = context.settings
@@ -94,8 +94,8 @@ def _make_known(request: web.Request, error: VideoDiscoError, context: Context) 
         if error.cause is not None:
             context.metrics.rejected(error.cause)
         return
-    level = logging.ERROR if status_of(error) >= 500 else logging.INFO
-    log.log(level, "request %s: %s", request["request_id"], error)
+    level = logging.ERROR if status_of(error) >= 500 else logging.DEBUG
+    log.log(level, "request %s: %s", request[REQUEST_ID], error)
 
 
 def _still_unanswered(request: web.Request) -> None:

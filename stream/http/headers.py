@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from stream.http.client import REQUEST_ID
+
 SERVER = "videodisco"
 
 # Everything from ourselves; pictures and clips also from what the page made itself. No inline script or style.
@@ -34,5 +36,5 @@ async def add_headers(request: web.BaseRequest, response: web.StreamResponse) ->
     for name, value in (PAGE_HEADERS if response.content_type == "text/html" else API_HEADERS).items():
         response.headers.setdefault(name, value)
     response.headers["Server"] = SERVER
-    if "request_id" in request:
-        response.headers.setdefault("X-Request-Id", request["request_id"])
+    if REQUEST_ID in request:
+        response.headers.setdefault("X-Request-Id", request[REQUEST_ID])

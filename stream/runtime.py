@@ -1,12 +1,22 @@
-"""The event loop's thread. The main thread keeps the signals and the terminal (and one day the window)."""
+"""The event loop's thread, and the signals that end it. The main thread keeps the signals, the terminal, the window."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
+import os
+import signal
 import threading
 from collections.abc import Callable, Coroutine
+from types import FrameType
 from typing import Any, TypeVar
+
+from stream.errors import EXIT_SIGHUP, EXIT_SIGINT, EXIT_SIGTERM
+
+EXIT_CODES = {signal.SIGINT: EXIT_SIGINT, signal.SIGTERM: EXIT_SIGTERM}
+if hasattr(signal, "SIGHUP"):  # a terminal that is closed; Windows has no such signal
+    EXIT_CODES[signal.SIGHUP] = EXIT_SIGHUP
 
 T = TypeVar("T")
 
@@ -43,6 +53,35 @@ class LoopThread:
         self._stop = asyncio.Event()
         self._started.set_result(asyncio.get_running_loop())
         await self._stop.wait()
+
+
+class SignalStop:
+    """SIGINT, SIGTERM and SIGHUP: the first calls ``stop`` on the loop and ``say`` here, the second ends the process.
+
+    ``exit_code`` is that of the first signal, None without one. Make it on the main thread.
+    """
+
+    def __init__(self, stop: Callable[[], None], loop: LoopThread, say: Callable[[], None]) -> None:
+        self._stop = stop
+        self._loop = loop
+        self._say = say
+        self.exit_code: int | None = None
+        self._leave_with: int | None = None
+        for number in EXIT_CODES:
+            signal.signal(number, self._on_signal)
+
+    def leave_at_once_with(self, exit_code: int) -> None:
+        """The files are closed: from now on the first signal ends the process."""
+        self._leave_with = exit_code
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._leave_with is not None:
+            os._exit(self._leave_with)
+        self.exit_code = EXIT_CODES[signal.Signals(number)]
+        self._leave_with = self.exit_code
+        with contextlib.suppress(RuntimeError):  # the loop is closed: all has just ended by itself
+            self._loop.call(self._stop)
+        self._say()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import logging
-import os
-import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
 
 from edge.cameras.listing import wants_cameras
 from edge.cli.closing import print_report
@@ -18,9 +14,9 @@ from edge.cli.progress import ProgressDisplay
 from edge.config import RunSettings
 from edge.report import RunReport
 from edge.station import Station
-from stream.errors import EXIT_SIGHUP, EXIT_SIGINT, EXIT_SIGTERM, UsageError
+from stream.errors import UsageError
 from stream.redaction import RedactingFilter
-from stream.runtime import LoopThread
+from stream.runtime import LoopThread, SignalStop
 
 REFRESH_S = 0.1
 """How often the main thread looks at the run's progress."""
@@ -30,35 +26,11 @@ SWITCH_INTERVAL_S = 0.001
 come out of libav and onnxruntime all the time, and what they do in between takes microseconds."""
 
 
-EXIT_CODES = {signal.SIGINT: EXIT_SIGINT, signal.SIGTERM: EXIT_SIGTERM}
-if hasattr(signal, "SIGHUP"):  # a terminal that is closed; Windows has no such signal
-    EXIT_CODES[signal.SIGHUP] = EXIT_SIGHUP
-
-
-class Interrupts:
+class Interrupts(SignalStop):
     """SIGINT, SIGTERM and SIGHUP: the first ends the run in order, the second at once."""
 
     def __init__(self, stop: Callable[[], None], loop: LoopThread, console: Terminal) -> None:
-        self._stop = stop
-        self._loop = loop
-        self._console = console
-        self.exit_code: int | None = None
-        self._leave_with: int | None = None
-        for number in EXIT_CODES:
-            signal.signal(number, self._on_signal)
-
-    def leave_at_once_with(self, exit_code: int) -> None:
-        """The files are closed: from now on the first signal ends the process."""
-        self._leave_with = exit_code
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._leave_with is not None:
-            os._exit(self._leave_with)
-        self.exit_code = EXIT_CODES[signal.Signals(number)]
-        self._leave_with = self.exit_code
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the run has just ended by itself
-            self._loop.call(self._stop)
-        self._console.print("stopping: finishing the files (once more to stop at once)")
+        super().__init__(stop, loop, lambda: console.print("stopping: finishing the files (once more to stop at once)"))
 
 
 def execute(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from models.catalogue import FLOAT, INT8, find
+from models.catalogue import INT8, bundled_names, find
 from models.shelf import store, trial
 from stream.home import home
 from tests.commands import Ended, summary, videodisco
@@ -68,7 +68,7 @@ def test_from_adding_to_removing(models: Callable[..., Ended], mine: Path, tmp_p
     assert "detect, family yolo" in added.out
     assert added.out.splitlines()[-1] == "kept: videodisco run --model mine SOURCE"
     listed = json.loads(models("list", "--json").out)
-    assert [model["name"] for model in listed["models"]] == [FLOAT, INT8, "mine"]
+    assert [model["name"] for model in listed["models"]] == [*bundled_names(), "mine"]
     assert "yolox-nano" in listed["pullable"]
     shown = json.loads(models("show", "mine", "--json").out)
     assert (shown["classes"], shown["signature"]) == (["person", "bicycle"], "none")
@@ -121,8 +121,8 @@ def test_a_tampered_byte_is_refused_by_run_and_verify(
     checked = models("verify")
     assert checked.code == 4
     lines = checked.out.splitlines()
-    assert [line.split()[1] for line in lines[:2]] == ["intact,", "intact,"]
-    assert "was changed" in lines[2]
+    assert {line.split()[1] for line in lines[:-1]} == {"intact,"}
+    assert "was changed" in lines[-1]
 
 
 def test_a_wrong_key_is_refused(

@@ -269,9 +269,16 @@ def test_cards_show_broken_models_beside_whole_ones(file: Path) -> None:
     add(file, "yours")
     (home() / "models/yours/manifest.json").write_text("{}")
     rows = list(cards.table(cards.all_cards()))
-    assert rows[0].split()[:3] == ["NAME", "FAMILY", "CLASSES"]
+    assert rows[0].split()[:3] == ["NAME", "TASK", "FAMILY"]
     assert [row.split()[0] for row in rows[1:]] == [*catalogue.bundled_names(), "mine", "yours"]
     assert "is damaged: remove the model and add it again" in rows[-1]
+
+
+def test_a_long_list_of_classes_is_cut_short_for_people(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cards, "MOST_NAMES", 1)
+    shown = cards.card(str(file))
+    assert dict(line.split(None, 1) for line in cards.lines(shown))["classes"] == "2: person and 1 more"
+    assert shown.as_dict()["classes"] == ("person", "bicycle")
 
 
 def test_a_card_of_a_file_is_made_from_the_file(file: Path) -> None:

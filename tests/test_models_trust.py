@@ -253,8 +253,8 @@ def test_the_standard_command_verifies_our_signatures(
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda folder: openssl("genrsa", "-out", folder / "k.pem", "2048"), "is no such key"),
-        (lambda folder: (folder / "k.pem").write_text("hello"), "is no such key"),
+        (lambda folder: openssl("genrsa", "-out", folder / "k.pem", "2048"), "it is no private key in PEM form"),
+        (lambda folder: (folder / "k.pem").write_text("hello"), "it is no private key in PEM form"),
         (lambda folder: None, "the key .* cannot be read: No such file"),
     ],
 )
@@ -267,7 +267,7 @@ def test_other_keys_cannot_sign(tmp_path: Path, make: Callable[[Path], object], 
 def test_a_locked_key_wants_its_password(tmp_path: Path) -> None:
     private, public = key_pair(tmp_path, "locked", "-aes-256-cbc", "-pass", "pass:secret")
     check(SMALL, sign(SMALL, private, lambda: "secret"), public)
-    with pytest.raises(ModelError, match="the password is wrong"):
+    with pytest.raises(ModelError, match="its password is wrong"):
         sign(SMALL, private, lambda: "wrong")
 
 

@@ -14,6 +14,13 @@ from models.trust.policy import machine_policy, signers_of
 from models.trust.signing import key_hint
 from stream.errors import ModelError
 
+_UNTRUSTED = "by a key that is not trusted here"
+_DOES_NOT_HOLD = "does not hold"
+_SHORT = {_UNTRUSTED: "by another key", _DOES_NOT_HOLD: "DOES NOT HOLD"}
+
+MOST_NAMES = 100
+"""Shown of a card's classes; JSON has them all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
@@ -83,12 +90,14 @@ def signature_of(found: Candidate, keys: Sequence[Path]) -> str:
     if signers:
         return ", ".join(map(str, signers))
     hints = ", ".join(f"sha256:{key_hint(offer.signature)[:16]}" for offer in found.offers)
-    return f"does not hold: {reasons[0]}" if reasons else f"by a key that is not trusted here ({hints})"
+    return f"{_DOES_NOT_HOLD}: {reasons[0]}" if reasons else f"{_UNTRUSTED} ({hints})"
 
 
 def table(cards: Sequence[Card | Broken]) -> Iterator[str]:
     """A line a model under a line of headings."""
-    rows: list[tuple[str, ...]] = [("NAME", "FAMILY", "CLASSES", "INPUT", "PRECISION", "LICENCE", "MB", "SIGNED")]
+    rows: list[tuple[str, ...]] = [
+        ("NAME", "TASK", "FAMILY", "CLASSES", "INPUT", "PRECISION", "LICENCE", "MB", "SIGNED")
+    ]
     rows += [_row(each) for each in cards if isinstance(each, Card)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -98,7 +107,8 @@ def table(cards: Sequence[Card | Broken]) -> Iterator[str]:
 
 def lines(shown: Card) -> Iterator[str]:
     """A card for people: one thing a line, never wrapped."""
-    classes = ", ".join(shown.classes) or "not named"
+    more = f" and {len(shown.classes) - MOST_NAMES} more" if len(shown.classes) > MOST_NAMES else ""
+    classes = ", ".join(shown.classes[:MOST_NAMES]) + more or "not named"
     facts = {
         "name": f"{shown.name} ({shown.where})",
         "task": f"{shown.task}, family {shown.family}",
@@ -124,14 +134,14 @@ def _card_or_problem(name: str) -> Card | Broken:
 
 
 def _row(shown: Card) -> tuple[str, ...]:
-    signed = shown.signature if shown.signature == "none" or len(shown.signature) <= 40 else "see models show"
+    signed = next((short for long, short in _SHORT.items() if shown.signature.startswith(long)), shown.signature)
     count = str(len(shown.classes)) if shown.classes else "?"
     precision, licence = (
         shown.precision.partition(":")[0].partition(",")[0],
         shown.licence.partition(" (")[0][:24] or "?",
     )
     size = f"{shown.size_bytes / 1e6:.1f}"
-    return shown.name, shown.family, count, shown.input, precision, licence, size, signed
+    return shown.name, shown.task, shown.family, count, shown.input, precision, licence, size, signed
 
 
 def _of_card(found: Candidate) -> dict[str, Any]:

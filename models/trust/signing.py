@@ -45,9 +45,9 @@ def sign(files: Files, private_key: Path, password: Callable[[], str] | None = N
             signer.sign(_lay_out(files, Path(folder)), signature)
             return signature.read_bytes()
         except (ValueError, TypeError, AttributeError) as exc:
-            wanted = "a private key in PEM form on the curve P-256, P-384 or P-521 is wanted"
-            why = "the password is wrong, or it is no such key" if locked else "it is no such key"
-            raise ModelError(f"{private_key} cannot be signed with: {wanted}, {why}") from exc
+            problem = "its password is wrong, or it" if locked else "it"
+            wanted = "no private key in PEM form on the curve P-256, P-384 or P-521"
+            raise ModelError(f"{private_key} cannot be signed with: {problem} is {wanted}") from exc
 
 
 def check(files: Files, signature: bytes, public_key: Path) -> None:

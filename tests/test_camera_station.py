@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -231,3 +232,30 @@ def test_no_thread_is_left_behind(clip: Path, tmp_path: Path) -> None:
     Watched(settings(tmp_path, {"one": {"source": str(clip)}}, output={"project": tmp_path, "video": True})).run()
     left = {thread.name for thread in threading.enumerate()} - before
     assert not {name for name in left if not name.startswith("asyncio")}
+
+
+class Slow(Instant):
+    """Takes five intervals of a 25 fps camera for each frame."""
+
+    def detect(self, frame: Frame) -> Detected:
+        time.sleep(0.2)
+        return super().detect(frame)
+
+
+def test_a_detector_five_times_too_slow_costs_detections_not_age_nor_recording(tmp_path: Path) -> None:
+    clip = clips.write_clip(tmp_path / "long.mp4", Clip(frames=150))
+    camera = {"source": str(clip), "record": {"mode": "continuous"}}
+    watched = Watched(settings(tmp_path, {"cam": camera}), detector=Slow())
+    report = watched.run()
+    told = [json.loads(line) for line in (report.folder / "predictions.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in told] == list(range(150)), "each frame has its line"
+    looked = [line for line in told if not line.get("carried")]
+    assert len(looked) <= 150 / 4
+    ages_ms = [line["timings_ms"]["total"] for line in told]
+    early, late = sorted(ages_ms[50:100]), sorted(ages_ms[100:])
+    # However slow: its own 200 ms, one more that was begun before, and what a busy machine adds.
+    assert max(ages_ms[50:]) < 700
+    assert late[25] < early[25] + 100, "it does not grow while it runs"
+    assert report.figures.drops["superseded"] >= 150 - len(looked) - 20
+    recorded = [frame for path in sorted(report.folder.rglob("*.mp4")) for frame in clips.decode(path)]
+    assert [clips.frame_number(picture) for _, picture in recorded] == [number % clips.NUMBERS for number in range(150)]

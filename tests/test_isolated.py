@@ -172,7 +172,7 @@ def test_a_child_that_fails_is_replaced(tmp_path: Path, then: str, reason: str) 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_backoff")
-@pytest.mark.parametrize(("lie", "times"), [("noise", 1), ("slot", 1), ("huge", 1), ("chatter", 20_000)])
+@pytest.mark.parametrize(("lie", "times"), [("noise", 1), ("chatter", 20_000)])
 def test_a_child_that_lies_is_replaced(tmp_path: Path, lie: str, times: int) -> None:
     said = CHATTER if lie == "chatter" else LIES[lie]
     source = isolated(Script(frames=3, then="say", said=said.hex(), times=times, once=str(tmp_path / "once")))

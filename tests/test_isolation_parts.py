@@ -15,17 +15,33 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream.frame import NetworkView
+from stream.frame import Frame, NetworkView, SourceInfo
 from stream.isolation.continuity import Continuity
 from stream.isolation.link import Link, LinkEndedError, LinkSilentError
 from stream.isolation.memory import ChildMemory, Layout, ParentMemory
-from stream.isolation.messages import LayOut, Over, ProtocolError, Receipt, read_order, read_saying, sentence
+from stream.isolation.messages import (
+    LayOut,
+    Opened,
+    Over,
+    Picture,
+    ProtocolError,
+    Receipt,
+    Report,
+    Start,
+    read_order,
+    read_saying,
+    sentence,
+)
 from stream.isolation.outbox import MOST_FRAMES, MOST_PACKET_BYTES, MOST_PACKETS, MOST_UNANSWERED, Outbox, Placed
 from stream.isolation.pulse import Pulse
+from stream.isolation.session import HungError, Patience, Session
+from stream.isolation.standing import Standing
 from stream.packets import EncodedPacket, VideoTrack
-from stream.sources.base import PictureDemand
+from stream.sources.address import AddressKind
+from stream.sources.backoff import Failure
+from stream.sources.base import PictureDemand, SourceLosses
 from stream.sources.status import SourceState, SourceStatus
-from tests.isolated_sources import TIME_BASE
+from tests.isolated_sources import TIME_BASE, view_of
 from tests.isolation import LIES, frame_of
 
 TRACK = VideoTrack("h264", 64, 48, TIME_BASE, Fraction(25))
@@ -48,6 +64,72 @@ def test_orders_and_sayings_are_read_back() -> None:
     over = Over(how="failed", reason=sentence("x" * 600 + "\n"))
     assert read_saying(over.model_dump_json().encode()) == over
     assert len(over.reason) == 500
+
+
+@pytest.fixture
+def talk() -> Iterator[tuple[Session, socket.socket]]:
+    """A session that has had a frame of 64x48, and the child's end of it."""
+    ours, theirs = socket.socketpair()
+    memory = ParentMemory(shared=True)
+    child = Link(theirs)
+    with contextlib.closing(Link(ours, 1.0)) as link, contextlib.closing(memory), theirs:
+        session = Session(
+            link,
+            memory,
+            start(),
+            Continuity(),
+            Standing(0.0, stall_s=1.0),
+            Patience(1.0, 1.0, 1.0),
+            wants_pictures=lambda: PictureDemand.ALL,
+            tap=None,
+        )
+        child.send(Opened.of(SourceInfo("cam", "", "rtsp", "h264", 64, 48, Fraction(25), TIME_BASE)))
+        assert isinstance(session.receive(), Opened)
+        session.lay_out(LayOut(width=64, height=48), view_of)
+        child.send(Picture.of(frame_of(0, width=64, height=48), 0))
+        assert isinstance(session.receive(), Frame)
+        yield session, theirs
+
+
+def start() -> Start:
+    return Start(
+        factory="",
+        address_kind=AddressKind.RTSP,
+        url="",
+        label="",
+        name="cam",
+        settings={},
+        look={},
+        demand=PictureDemand.ALL,
+        tapped=False,
+    )
+
+
+@pytest.mark.parametrize("lie", sorted(set(LIES) - {"huge"}))
+def test_a_session_ends_with_a_lie(talk: tuple[Session, socket.socket], lie: str) -> None:
+    session, theirs = talk
+    theirs.sendall(LIES[lie])
+    with pytest.raises(ProtocolError):
+        session.receive()
+
+
+def test_a_session_has_no_room_for_absurd_pictures(talk: tuple[Session, socket.socket]) -> None:
+    session, theirs = talk
+    theirs.sendall(LIES["huge"])
+    wanted = session.receive()
+    assert isinstance(wanted, LayOut)
+    with pytest.raises(ProtocolError):
+        session.lay_out(wanted, view_of)
+
+
+def test_a_thread_that_is_quiet_too_long_hangs(talk: tuple[Session, socket.socket]) -> None:
+    session, theirs = talk
+    child, stalled = Link(theirs), SourceStatus(SourceState.STALLED, 0.0)
+    child.send(Report.of(stalled, 0.9, SourceLosses(), {}))
+    assert session.receive() is None
+    child.send(Report.of(stalled, 1.1, SourceLosses(), {}))
+    with pytest.raises(HungError):
+        session.receive()
 
 
 @pytest.fixture
@@ -266,3 +348,36 @@ def test_who_waits_is_not_quiet() -> None:
     assert pulse.quiet_s(SourceStatus(SourceState.REFUSED, now_s, retry_at_s=now_s + 60), now_s + 20) == 0
     pulse.beat(waits=True)
     assert pulse.quiet_s(stalled, now_s + 20) == 0
+
+
+def report(status: SourceStatus, late: int) -> Report:
+    return Report.of(status, 0.0, SourceLosses(pts_missing=late), {"late": late})
+
+
+def test_what_children_count_adds_up_and_the_reason_stays_until_it_is_live_again() -> None:
+    standing = Standing(0.0, stall_s=1.0)
+    standing.heard(report(SourceStatus(SourceState.LIVE, 1.0, connects=2), 3))
+    standing.lost(Failure.UNREACHABLE, "crashed", 5.0, 6.0)
+    assert standing.status(5.5) == SourceStatus(SourceState.BACKING_OFF, 5.0, "crashed", 2, 6.0)
+    standing.connecting(6.0)
+    assert standing.status(6.1) == SourceStatus(SourceState.CONNECTING, 6.0, "crashed", 2)
+    standing.heard(report(SourceStatus(SourceState.CONNECTING, 6.2), 0))
+    assert standing.status(6.3).reason == "crashed"
+    standing.heard(report(SourceStatus(SourceState.LIVE, 6.5, connects=1), 4))
+    assert standing.status(7.0) == SourceStatus(SourceState.LIVE, 6.5, "", 3)
+    assert standing.losses == SourceLosses(pts_missing=7)
+    assert standing.drops == {"late": 7}
+    standing.ended(8.0, "it was stopped")
+    standing.ended(9.0, "again")
+    assert standing.status(9.0) == SourceStatus(SourceState.ENDED, 8.0, "it was stopped", 3)
+
+
+def test_a_live_child_that_says_nothing_is_stalled_while_somebody_listens() -> None:
+    standing = Standing(0.0, stall_s=4.0)
+    standing.heard(report(SourceStatus(SourceState.LIVE, 1.0, connects=1), 0))
+    assert standing.status(20.0).state is SourceState.LIVE
+    standing.listens(10.0)
+    assert standing.status(13.9).state is SourceState.LIVE
+    stalled = standing.status(16.0)
+    assert (stalled.state, stalled.since_s) == (SourceState.STALLED, 14.0)
+    assert stalled.reason == "its decoding process has said nothing for 6 s"

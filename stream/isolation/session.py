@@ -10,8 +10,8 @@ from fractions import Fraction
 from stream.frame import Frame, Pixels
 from stream.geometry import Letterbox
 from stream.isolation.continuity import Continuity
-from stream.isolation.link import MOST_PAYLOAD_BYTES
-from stream.isolation.memory import Layout
+from stream.isolation.link import MOST_PAYLOAD_BYTES, Link
+from stream.isolation.memory import Layout, ParentMemory
 from stream.isolation.messages import (
     Coded,
     LaidOut,
@@ -26,7 +26,6 @@ from stream.isolation.messages import (
     Track,
     read_saying,
 )
-from stream.isolation.process import DecodingProcess
 from stream.isolation.standing import Standing
 from stream.packets import EncodedPacket, PacketTap, VideoTrack
 from stream.sources.base import PictureDemand, ViewPlanner
@@ -63,7 +62,8 @@ class Session:
 
     def __init__(
         self,
-        process: DecodingProcess,
+        link: Link,
+        memory: ParentMemory,
         start: Start,
         continuity: Continuity,
         standing: Standing,
@@ -72,7 +72,8 @@ class Session:
         wants_pictures: Callable[[], PictureDemand],
         tap: PacketTap | None,
     ) -> None:
-        self._process = process
+        self._link = link
+        self._memory = memory
         self._name = start.name
         self._continuity = continuity
         self._standing = standing
@@ -85,7 +86,7 @@ class Session:
         self._second_ends_s, self._messages = 0.0, 0
         self._track: VideoTrack | None = None
         continuity.begin()
-        process.link.send(start)
+        link.send(start)
 
     def receive(self) -> Frame | Opened | Over | LayOut | None:
         """The next message, None for one that is of no concern to the caller.
@@ -93,9 +94,9 @@ class Session:
         Raises LinkEndedError, LinkSilentError, HungError, ProtocolError.
         """
         self._standing.listens(time.monotonic())
-        body, payload = self._process.link.receive(self._most_payload_bytes)
+        body, payload = self._link.receive(self._most_payload_bytes)
         self._standing.listens(None)
-        self._process.link.limit_s = self._patience.silence_s
+        self._link.limit_s = self._patience.silence_s
         self._count_message(time.monotonic())
         said = read_saying(body)
         frame = self._frame(said, payload) if isinstance(said, Picture) else None
@@ -114,18 +115,18 @@ class Session:
         """Answer the child's question with room for its pictures."""
         layout = Layout.of(wanted.width, wanted.height, plan(wanted.width, wanted.height))
         try:
-            self._process.memory.hold(layout)
+            self._memory.hold(layout)
         except OSError as exc:
             raise ProtocolError(f"pictures of {wanted.width}x{wanted.height}, for which there is no memory") from exc
         self._layout = layout
         self._plan = plan if layout.view is None else None
         view = (layout.view.width, layout.view.height, layout.view.rgb) if layout.view else None
-        self._process.link.send(LaidOut(view=view, slots=layout.slots))
+        self._link.send(LaidOut(view=view, slots=layout.slots))
 
     @property
     def _most_payload_bytes(self) -> int:
         layout = self._layout
-        inline_bytes = layout.slot_bytes if layout and self._process.memory.inline else 0
+        inline_bytes = layout.slot_bytes if layout and self._memory.inline else 0
         return max(MOST_PAYLOAD_BYTES, inline_bytes)
 
     def _count_message(self, now_s: float) -> None:
@@ -139,7 +140,7 @@ class Session:
         demand, ready = self._wants_pictures(), self._got_ready()
         if frames or ready or demand is not self._demand:
             self._demand = demand
-            self._process.link.send(Receipt(frames=frames, demand=demand, ready=ready))
+            self._link.send(Receipt(frames=frames, demand=demand, ready=ready))
 
     def _got_ready(self) -> bool:
         """Whether a detector that was not ready for the pictures of now has become so; said once."""
@@ -181,7 +182,7 @@ class Session:
         unannounced = said.has_network and (layout is None or layout.view is None)
         if layout is None or unannounced or (said.width, said.height) != (layout.width, layout.height):
             raise ProtocolError(f"pixels of {said.width}x{said.height} that were not announced")
-        picture, network = self._process.memory.pixels(
+        picture, network = self._memory.pixels(
             layout, said.slot, payload, picture=said.has_picture, network=said.has_network
         )
         return picture, network, layout.letterbox if said.has_network else None

@@ -209,7 +209,8 @@ class IsolatedSource:
         self._standing.connecting(time.monotonic())
         with self._blaming_the_child():
             self._session = Session(
-                self._process,
+                self._process.link,
+                self._process.memory,
                 self._start(wait=wait),
                 self._continuity,
                 self._standing,

@@ -107,6 +107,13 @@ def test_yolox_decodes_as_the_loop_does(size: tuple[int, int], strides: tuple[in
     assert_same(decoded(family, [table], size), rows())
 
 
+def test_yolox_that_was_decoded_inside_is_refused_with_the_way_out() -> None:
+    table = random_rows(504, 9)
+    table[..., :4] *= 100
+    with pytest.raises(ModelError, match="in pixels already.*--decode_in_inference"):
+        decoded(recognise(spec(("output", (1, 504, 9)))), [table])
+
+
 @pytest.mark.parametrize(
     ("strides", "offset", "bins"), [((8, 16, 32, 64), 0.0, 8), ((8, 16, 32), 0.5, 8), ((8, 16, 32), 0.5, 11)]
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.families.base import Family, Outputs, corners, names_for, table
 from models.families.boxes import Boxes
@@ -14,8 +15,12 @@ from models.families.grid import THREE_STRIDES, cells_at, strides_of
 from models.families.nanodet_table import is_coco
 from models.families.objectness import likely
 from models.spec import ModelSpec, Preparation
+from stream.errors import ModelError
 
 LAYOUT = "1 x cells x (5 + classes)"
+
+# Sixty thousand times a cell: more than any picture, while in pixels it would be a small box.
+_MAX_LOGARITHM = 11.0
 
 # Grey levels as they are: the upstream's networks of version 0.2 and later do not normalise.
 _LEVELS = Preparation(rgb=False, std=(1.0, 1.0, 1.0), placement="top_left")
@@ -34,10 +39,18 @@ class Yolox(Family):
         found = likely(outputs[0][0], confidence)
         cells = cells_at(found.places, size, self.strides)
         centre = (found.boxes[:, :2] + cells.corner) * cells.stride_px
-        # A broken model's overflow becomes infinite here and is dropped with all that is not finite.
-        with np.errstate(over="ignore"):
-            extent = np.exp(found.boxes[:, 2:]) * cells.stride_px
+        extent = np.exp(_logarithms(found.boxes[:, 2:])) * cells.stride_px
         return Boxes(corners(np.concatenate([centre, extent], axis=1)), found.confidence, found.class_id)
+
+
+def _logarithms(extent: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Widths and heights, if they are the logarithms they should be: the shape does not tell."""
+    if (extent > _MAX_LOGARITHM).any():
+        raise ModelError(
+            "the model's boxes are in pixels already, which is no YOLOX as this reads it: export it without"
+            " --decode_in_inference"
+        )
+    return extent
 
 
 def recognise(spec: ModelSpec) -> Yolox | None:

@@ -120,6 +120,16 @@ def open_run_folder(settings: RunSettings) -> RunFolder:
     return folder
 
 
+def open_lasting_folder(settings: RunSettings) -> RunFolder:
+    """The folder that a service goes on writing into after every restart; nothing in it is removed.
+
+    Raises:
+        OutputError: it cannot be made or written, or another run is writing into it.
+    """
+    output = settings.output.model_copy(update={"exist_ok": True})
+    return _claimed(RunFolder(_make(output), fingerprint(settings.shaping_results())))
+
+
 def _claimed(folder: RunFolder) -> RunFolder:
     """The folder for us alone while we live: two runs that write the same files would leave nothing of either.
 

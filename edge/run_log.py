@@ -41,7 +41,9 @@ class RunLog:
 
     def first_result(self) -> None:
         """Begin, now that the provider in use is known. The child process starts no earlier than this, for its
-        start would slow down the first detection."""
+        start would slow down the first detection. Only the first call counts."""
+        if self.first_result_s is not None:
+            return
         self.first_result_s = time.monotonic()
         if self._journal is not None:
             params = self._params()
@@ -65,6 +67,11 @@ class RunLog:
         if self._journal is not None and self.first_result_s is not None:
             self._journal.window({**metrics, **self._process.sample()}, self._step, time.time())
             self._step += 1
+
+    def artifact(self, path: Path, folder: str) -> None:
+        """Log a file that will not change any more, below ``folder`` of the run's artifacts."""
+        if self._journal is not None and self.first_result_s is not None:
+            self._journal.artifact(ArtifactRef(path, folder))
 
     def swapped(self, camera: str, old: ModelIdentity, new: ModelIdentity, reason: str) -> None:
         """A camera looks with another model from now on: a line of swaps.jsonl, and a metric with its moment."""
@@ -98,6 +105,7 @@ class RunLog:
             "model_name": identity.name,
             "model_version": identity.version,
             "model_sha256": identity.sha256,
+            "model_signer": identity.signer or "nobody",
             "provider": self._detector.provider,
             "host": platform.node(),
             "source": redact_url(", ".join(sources))[:500],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from edge.cameras.settings import CameraSettings
 from edge.config import DetectorSettings, RunSettings
 from edge.detector import OnnxDetector
 from edge.events.publish.all import Publishers
+from edge.events.publish.base import Publisher
 from edge.events.sink import EventsSink
 from edge.loaded_model import LoadedModel
 from edge.run_folder import RunFolder
@@ -72,8 +73,12 @@ class Assembly:
         on_note: Callable[[str], None],
         extra_sink: Callable[[str], Sink] | None,
         wrap_detector: Callable[[Detector], Detector],
+        more_publishers: Sequence[Publisher] | None = None,
     ) -> None:
-        self.slots = plan_slots(usable_cores(), workers=settings.detector.workers, cameras=len(cameras))
+        # A service looks at single pictures as well, whether or not it has cameras.
+        self._serves = more_publishers is not None
+        looking = len(cameras) + self._serves
+        self.slots = plan_slots(usable_cores(), workers=settings.detector.workers, cameras=looking)
         self._show = show
         self._on_note = on_note
         self._extra_sink = extra_sink
@@ -83,7 +88,8 @@ class Assembly:
         self._archives: dict[Path, Archive] = {}
         self.prepare(settings, cameras)
         self.detector = self.detector_for(next(iter(cameras.values()), None))
-        self._pool = InferencePool(self.slots.workers)
+        self.pool = InferencePool(self.slots.workers)
+        self._more_publishers = tuple(more_publishers or ())
         self._publishers = Publishers(settings.webhooks, settings.mqtt, home())
         self._publishers.start()
 
@@ -95,6 +101,8 @@ class Assembly:
         """Take over settings, and make all that can be refused: raises UsageError or ModelError, and keeps the old."""
         former, self._settings = self._settings, settings
         try:
+            if self._serves or not cameras:
+                self.detector_for(None)
             for camera in cameras.values():
                 self.detector_for(camera)
                 ZoneWatch(camera.zones, camera.lines)
@@ -103,6 +111,22 @@ class Assembly:
         except BaseException:
             self._settings = former
             raise
+
+    def forget_unused(self, cameras: Mapping[str, CameraSettings]) -> None:
+        """Let go of models that no camera asks for any more; what still looks with one keeps it as long."""
+        wanted = {self.detector_settings(self._settings, camera).model for camera in (None, *cameras.values())}
+        for name in self._models.keys() - wanted:
+            del self._models[name]
+
+    @property
+    def models(self) -> Mapping[str, LoadedModel]:
+        """The models that are loaded, by their names in the settings; safe from any thread."""
+        return dict(self._models)
+
+    @property
+    def archives(self) -> Mapping[Path, Archive]:
+        """Where cameras of this run are recorded, by folder; safe from any thread."""
+        return dict(self._archives)
 
     def detector_settings(self, settings: RunSettings, camera: CameraSettings | None) -> DetectorSettings:
         """The run's, with what the camera has of its own."""
@@ -145,7 +169,7 @@ class Assembly:
             tap=recorder if record.what == "copy" else None,
         )
         detector = SwappableDetector(self.wrapped_detector_for(settings))
-        lane = self._pool.lane(detector, max_staleness_s=settings.max_staleness_s)
+        lane = self.pool.lane(detector, max_staleness_s=settings.max_staleness_s)
         return CameraParts(
             source=source,
             lane=lane,
@@ -169,7 +193,7 @@ class Assembly:
 
     def close(self) -> None:
         """End what is shared; takes seconds."""
-        self._pool.close(CLOSE_S)
+        self.pool.close(CLOSE_S)
         self._publishers.close(CLOSE_S)
         for archive in self._archives.values():
             archive.close(CLOSE_S)
@@ -213,7 +237,8 @@ class Assembly:
     def _events(self, settings: CameraSettings, recorder: SegmentRecorder | None) -> EventsSink | None:
         if not settings.events.enabled or self._tracker_name(settings) == "off":
             return None
-        return EventsSink(self._folder.path, settings.events, [self._publishers], recorder)
+        publishers = [self._publishers, *self._more_publishers]
+        return EventsSink(self._folder.path, settings.events, publishers, recorder)
 
 
 def with_save(settings: RunSettings, camera: CameraSettings) -> RecordSettings:

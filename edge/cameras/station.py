@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from edge.cameras.assembly import Assembly
 from edge.cameras.camera import Camera
@@ -12,9 +13,10 @@ from edge.cameras.listing import cameras_of
 from edge.cameras.settings import CameraSettings
 from edge.cameras.swaps import Swaps
 from edge.config import DetectorSettings, RunSettings
+from edge.events.publish.base import Publisher
 from edge.meter import RunMeter
 from edge.report import RunReport, SourceReport
-from edge.run_folder import open_run_folder
+from edge.run_folder import RunFolder, open_run_folder
 from edge.run_log import RunLog
 from stream.errors import SinkError
 from stream.machine import give_back_large_blocks
@@ -33,8 +35,22 @@ STOP_WITHIN_S = 9.0
 Effective = tuple[CameraSettings, DetectorSettings]
 """All that a camera's pictures meet: its settings, and the detector's with its own laid over them."""
 
+MOST_REPORTS = 1000
+"""Cameras that ended and are still told of in the summary, where some come and go for months."""
+
 StateListener = Callable[[str, SourceStatus], None]
 """Told of every change of a camera's state, on the loop's thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """What makes a station part of a service: it runs until it is stopped, without any camera too, in a folder that is
+    the same after a restart. ``publishers`` are told of events besides those of the settings, ``metrics`` gives more
+    figures for each window."""
+
+    folder: RunFolder
+    publishers: Sequence[Publisher] = ()
+    metrics: Callable[[], Mapping[str, float]] = dict
 
 
 class CameraStation:
@@ -57,25 +73,33 @@ class CameraStation:
         wrap_detector: Callable[[Detector], Detector] = lambda detector: detector,
         on_state: StateListener = lambda _name, _status: None,
         on_note: Callable[[str], None] = lambda _note: None,
+        lasting: Lasting | None = None,
     ) -> None:
         give_back_large_blocks()
         self._settings = settings
         self._on_state = on_state
         self._on_note = on_note
+        self._lasting = lasting
         listed = cameras_of(settings)
         if settings.mlflow.enabled:
             destination(settings.mlflow, settings.output.project)  # a wrong URI is said before the folder is made
-        self._assembly = Assembly(
-            settings, listed, show=show, on_note=on_note, extra_sink=extra_sink, wrap_detector=wrap_detector
+        self.assembly = Assembly(
+            settings,
+            listed,
+            show=show,
+            on_note=on_note,
+            extra_sink=extra_sink,
+            wrap_detector=wrap_detector,
+            more_publishers=None if lasting is None else lasting.publishers,
         )
-        self.folder = open_run_folder(settings)
-        self._assembly.open(self.folder)
-        self._log = RunLog(settings, self.folder, self._assembly.detector)
-        self.meter = RunMeter(time.monotonic(), window_s=float("inf"), listener=self._log)
-        self._swaps = Swaps(self._assembly, self._log, on_note)
+        self.folder = open_run_folder(settings) if lasting is None else lasting.folder
+        self.assembly.open(self.folder)
+        self.log = RunLog(settings, self.folder, self.assembly.detector)
+        self.meter = RunMeter(time.monotonic(), window_s=float("inf"), listener=self.log)
+        self._swaps = Swaps(self.assembly, self.log, on_note)
         self._cameras: dict[str, Camera] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._states: dict[str, SourceState] = {}
+        self._states: dict[str, SourceStatus] = {}
         self._reports: list[SourceReport] = []
         self._failures: dict[str, None] = {}
         self._listed = listed
@@ -87,6 +111,27 @@ class CameraStation:
         """The cameras that run now, in the order of the settings; safe from any thread."""
         cameras = dict(self._cameras)
         return [cameras[name] for name in self._listed if name in cameras]
+
+    @property
+    def settings(self) -> RunSettings:
+        """What it runs by."""
+        return self._settings
+
+    @property
+    def listed(self) -> Mapping[str, CameraSettings]:
+        """All cameras of the settings, also those that do not run; on the loop's thread."""
+        return self._listed
+
+    def status_of(self, name: str, now_s: float) -> SourceStatus:
+        """How a listed camera is, also one that does not run."""
+        camera = self._cameras.get(name)
+        if camera is not None:
+            return camera.status(now_s)
+        return self._states.get(name) or SourceStatus(SourceState.CONNECTING, self._begun_s)
+
+    def camera(self, name: str) -> Camera | None:
+        """A camera that runs."""
+        return self._cameras.get(name)
 
     def stop(self) -> None:
         """Finish what is on its way and end; call it on the loop's thread."""
@@ -104,7 +149,7 @@ class CameraStation:
             await self._end_all()
             windows.cancel()
             self._swaps.close()
-            await asyncio.get_running_loop().run_in_executor(None, self._assembly.close)
+            await asyncio.get_running_loop().run_in_executor(None, self.assembly.close)
         return self._conclude()
 
     async def apply(self, settings: RunSettings) -> list[str]:
@@ -116,7 +161,7 @@ class CameraStation:
         """
         listed = cameras_of(settings)
         before, after = self._effective(self._settings, self._listed), self._effective(settings, listed)
-        await asyncio.get_running_loop().run_in_executor(None, self._assembly.prepare, settings, listed)
+        await asyncio.get_running_loop().run_in_executor(None, self.assembly.prepare, settings, listed)
         gone = [name for name in self._listed if name not in listed]
         changed = [name for name in listed if name in self._listed and before[name] != after[name]]
         swapped = [name for name in changed if name in self._running and _only_model(before[name], after[name])]
@@ -128,16 +173,19 @@ class CameraStation:
         self._settings, self._listed = settings, listed
         for name in [*changed, *fresh]:
             self._start(name, listed[name])
+        for name in gone:
+            self._states.pop(name, None)
+        self.assembly.forget_unused(listed)
         self._write(lambda: self.folder.write_config(self._settings))
         verbs = {"removed": gone, "changed": changed, "added": fresh}
         return [f"{name}: {verb}" for verb, names in verbs.items() for name in names] + swaps + told
 
     def deliver(self) -> str:
         """See to it that MLflow gets the run; a sentence about what has to wait, empty when nothing does."""
-        return self._log.deliver()
+        return self.log.deliver()
 
     def _effective(self, settings: RunSettings, listed: Mapping[str, CameraSettings]) -> dict[str, Effective]:
-        return {name: (camera, self._assembly.detector_settings(settings, camera)) for name, camera in listed.items()}
+        return {name: (camera, self.assembly.detector_settings(settings, camera)) for name, camera in listed.items()}
 
     # Cameras come and go.
 
@@ -145,7 +193,7 @@ class CameraStation:
         if settings.paused:
             self._tell_state(name, SourceStatus(SourceState.PAUSED, time.monotonic()))
             return
-        camera = Camera(name, settings, self._assembly.assemble, self.meter, self._on_note)
+        camera = Camera(name, settings, self.assembly.assemble, self.meter, self._on_note)
         self._cameras[name] = camera
         self._running[name] = asyncio.create_task(camera.run(), name=f"camera {name}")
 
@@ -159,7 +207,8 @@ class CameraStation:
                 task.cancel()
                 self._failures[f"{task.get_name()} did not end in time and is left behind"] = None
         for name in running:
-            self._retire(name)
+            if name in self._running:  # else the watch was quicker
+                self._retire(name)
 
     def _retire(self, name: str) -> None:
         camera = self._cameras.pop(name)
@@ -167,7 +216,9 @@ class CameraStation:
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             raise error
         location = parse_address(camera.settings.source).label
+        self._states[name] = camera.status(time.monotonic())
         self._reports.append(camera.report(location))
+        del self._reports[:-MOST_REPORTS]
 
     async def _end_all(self) -> None:
         await self._end(list(self._running))
@@ -189,6 +240,8 @@ class CameraStation:
 
     def _over(self) -> bool:
         """Whether nothing is left to do: all ended, the time is up, or not one camera could be reached."""
+        if self._lasting is not None:
+            return False
         if not self._running:
             return all(not camera.paused for camera in self._listed.values()) or not self._listed
         limit_s = self._settings.end_s
@@ -197,7 +250,7 @@ class CameraStation:
         return self._nobody_is_reached()
 
     def _first_result_s(self) -> float:
-        return self._log.first_result_s or time.monotonic()
+        return self.log.first_result_s or time.monotonic()
 
     def _nobody_is_reached(self) -> bool:
         """At the first attempt: all refused, or out of time. Later a camera that is away is waited for."""
@@ -220,10 +273,10 @@ class CameraStation:
 
     def _tell_state(self, name: str, status: SourceStatus) -> bool:
         """Tell all who want to know of it; whether it is another one than before."""
-        if self._states.get(name) is status.state:
+        former, self._states[name] = self._states.get(name), status
+        if former is not None and former.state is status.state:
             return False
-        self._states[name] = status.state
-        self._assembly.tell_state(name, status)
+        self.assembly.tell_state(name, status)
         self._on_state(name, status)
         return True
 
@@ -245,27 +298,33 @@ class CameraStation:
             prefix = f"{camera.name}/" if len(self._listed) > 1 else ""
             metrics[f"{prefix}source/live"] = float(status.state is SourceState.LIVE)
             metrics[f"{prefix}source/connects"] = float(status.connects)
-        self._log.metrics(metrics)
+        if self._lasting is not None:
+            metrics |= self._lasting.metrics()
+        self.log.metrics(metrics)
 
     def _conclude(self) -> RunReport:
         self._close_window()
-        if not self.meter.frames and all(report.state == "refused" for report in self._reports):
+        if (
+            self._lasting is None
+            and not self.meter.frames
+            and all(report.state == "refused" for report in self._reports)
+        ):
             self.folder.remove_if_unused()
         else:
             self._write(lambda: self.folder.write_summary(self._report().summary()))
         report = self._report()
-        self._log.finish(report, self.meter.totals)
+        self.log.finish(report, self.meter.totals)
         return report
 
     def _report(self) -> RunReport:
-        detector = self._assembly.detector
+        detector = self.assembly.detector
         return RunReport(
             folder=self.folder.path,
-            outputs=tuple(path for path in self._assembly.outputs() if path.exists()),
+            outputs=tuple(path for path in self.assembly.outputs() if path.exists()),
             sources=tuple(self._reports),
             model=detector.identity,
             provider=detector.provider,
-            slots=str(self._assembly.slots),
+            slots=str(self.assembly.slots),
             seconds=time.monotonic() - self._begun_s,
             figures=self.meter.totals.snapshot(),
             detections=dict(self.meter.detections.most_common()),

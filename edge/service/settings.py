@@ -25,7 +25,7 @@ class ImageSettings(Settings):
         10, gt=0, le=600, allow_inf_nan=False, description="A request that is not answered by then is given up."
     )
     models: int = Field(
-        2, ge=0, le=32, description="Models kept ready for requests that name one, beside those of the cameras."
+        2, ge=1, le=32, description="Models kept ready for requests that name one, beside those of the cameras."
     )
 
 

@@ -1,0 +1,97 @@
+"""The models that requests may use: those of the cameras, and a few more by name."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from edge.config import DetectorSettings, RunSettings
+from edge.detector import OnnxDetector
+from edge.loaded_model import LoadedModel
+from edge.slots import SlotPlan
+from models.catalogue import AUTO, bundled_names, find
+from models.shelf import store
+from stream.frame import NetworkView
+from stream.http.errors import HttpError
+
+_SHAPES = ((16, 9), (4, 3), (1, 1), (3, 4), (9, 16))
+"""The shapes of picture that sessions are opened for; others are laid into the nearest."""
+
+_SHAPES_OPENED = 2
+"""Of each model for requests; the cameras have theirs besides. Each costs a session's memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How pictures are to be looked at; None is what the configuration says."""
+
+    confidence: float | None = None
+    iou: float | None = None
+    classes: tuple[str, ...] | None = None
+    model: str | None = None
+
+
+def known_models() -> list[str]:
+    """The names that requests may use; files elsewhere are for the configuration to name."""
+    return sorted({AUTO, *bundled_names(), *store.names()})
+
+
+class RequestModels:
+    """Detectors for requests, from any thread; a model is loaded when it is first asked for.
+
+    ``cameras`` gives the models that the cameras have loaded, by the names of the settings.
+    """
+
+    def __init__(
+        self, settings: RunSettings, cameras: Callable[[], Mapping[str, LoadedModel]], slots: SlotPlan
+    ) -> None:
+        self.settings = settings
+        self._cameras = cameras
+        self._slots = slots
+        self._loading, self._opening = threading.Lock(), threading.Lock()
+        self._own: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._shapes: dict[str, list[tuple[int, int]]] = {}
+
+    def detector(self, wish: Wish) -> OnnxDetector:
+        """A detector as wished; loading a model takes a while.
+
+        Raises:
+            HttpError: a model of this name is not known here.
+            ModelError: it is refused.
+            UsageError: it does not know one of the classes.
+        """
+        usual = self.settings.detector
+        wished = {"confidence": wish.confidence, "iou": wish.iou, "classes": wish.classes, "model": wish.model}
+        wanted = usual.model_copy(update={key: value for key, value in wished.items() if value is not None})
+        return OnnxDetector(self._loaded(wanted, usual), wanted)
+
+    def view(self, detector: OnnxDetector, width: int, height: int) -> NetworkView:
+        """What the network wants to see of such a picture; opens a session for its shape when that is one of few."""
+        with self._opening:
+            opened = self._shapes.setdefault(detector.identity.sha256, [])
+            shape = _nearest(width / height, _SHAPES if len(opened) < _SHAPES_OPENED else opened)
+            if shape not in opened:
+                opened.append(shape)
+            return detector.view(shape[0] * 100, shape[1] * 100)
+
+    def _loaded(self, wanted: DetectorSettings, usual: DetectorSettings) -> LoadedModel:
+        shared = self._cameras().get(wanted.model)
+        if shared is not None:
+            return shared
+        if wanted.model != usual.model and wanted.model not in known_models():
+            raise HttpError(404, f"no model of this name is known here; known are {', '.join(known_models())}")
+        with self._loading:
+            if wanted.model not in self._own:
+                while len(self._own) >= self.settings.serve.images.models:
+                    self._own.popitem(last=False)
+                self._own[wanted.model] = LoadedModel(find(wanted.model, self.settings.trust), wanted, self._slots)
+            self._own.move_to_end(wanted.model)
+            return self._own[wanted.model]
+
+
+def _nearest(ratio: float, shapes: list[tuple[int, int]] | tuple[tuple[int, int], ...]) -> tuple[int, int]:
+    """The shape that leaves least of the canvas empty."""
+    return min(shapes, key=lambda shape: abs(math.log(ratio * shape[1] / shape[0])))

@@ -1,0 +1,81 @@
+"""What the service answers about pictures: the detections of one, in the words of predictions.jsonl."""
+
+from __future__ import annotations
+
+from pydantic import Field, RootModel
+
+from stream.frame import FrameResult, ModelIdentity
+from stream.http.endpoints import Wire
+from stream.sinks.rows import Row, rounded_rows
+
+Box = tuple[float, float, float, float]
+
+
+class RefinedAnswer(Wire):
+    """What the cloud said of an object."""
+
+    label: str
+    confidence: float
+    model: str
+
+
+class DetectionAnswer(Wire):
+    """One object."""
+
+    class_name: str = Field(alias="class", description="Its class by name.")
+    class_id: int = Field(description="Its class by number.")
+    confidence: float = Field(description="How sure the model is, 0 to 1.")
+    bbox: Box = Field(description="x1, y1, x2, y2 in pixels of the upright picture.")
+    track_id: int | None = Field(None, description="Its identity over time; null for single pictures.")
+    refined: RefinedAnswer | None = Field(None, description="What the cloud said; null where it said nothing.")
+
+
+class ModelAnswer(Wire):
+    """Which model looked."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class ImageAnswer(Wire):
+    """The size of the upright picture in pixels."""
+
+    width: int
+    height: int
+
+
+class DetectAnswer(Wire):
+    """What was found in one picture."""
+
+    detections: tuple[DetectionAnswer, ...] = Field(description="The objects, the surest first.")
+    latency_ms: float = Field(description="From the whole request to this answer.")
+    model: ModelAnswer
+    image: ImageAnswer
+
+
+class DetectAnswers(RootModel[tuple[DetectAnswer, ...]]):
+    """What was found in each of several pictures, in their order."""
+
+
+def detections_of(result: FrameResult) -> tuple[DetectionAnswer, ...]:
+    """The boxes of a result, the surest first."""
+    rows = sorted(rounded_rows(result), key=lambda row: row.confidence, reverse=True)
+    return tuple(_detection(row, result) for row in rows)
+
+
+def model_answer(identity: ModelIdentity) -> ModelAnswer:
+    return ModelAnswer(name=identity.name, version=identity.version, sha256=identity.sha256)
+
+
+def _detection(row: Row, result: FrameResult) -> DetectionAnswer:
+    said = result.refined.get(-1 if row.track_id is None else row.track_id)
+    refined = RefinedAnswer(label=said.label, confidence=round(said.confidence, 4), model=said.model) if said else None
+    return DetectionAnswer.model_construct(
+        class_name=row.class_name,
+        class_id=row.class_id,
+        confidence=row.confidence,
+        bbox=row.xyxy,
+        track_id=row.track_id,
+        refined=refined,
+    )

@@ -110,7 +110,7 @@ def test_yolox_decodes_as_the_loop_does(size: tuple[int, int], strides: tuple[in
 def test_yolox_that_was_decoded_inside_is_refused_with_the_way_out() -> None:
     table = random_rows(504, 9)
     table[..., :4] *= 100
-    with pytest.raises(ModelError, match="in pixels already.*--decode_in_inference"):
+    with pytest.raises(ModelError, match=r"in pixels already.*--decode_in_inference"):
         decoded(recognise(spec(("output", (1, 504, 9)))), [table])
 
 

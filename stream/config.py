@@ -80,6 +80,21 @@ def to_yaml(settings: Settings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the keys of ``over`` laid over it, within its sections too."""
+    result = dict(base)
+    for key, value in over.items():
+        inner = result.get(key)
+        result[key] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a command that were given: those that are not None, in sections that hold any."""
+    sections = {key: given(value) if isinstance(value, Mapping) else value for key, value in options.items()}
+    return {key: value for key, value in sections.items() if value is not None and value != {}}
+
+
 class _Loader(yaml.SafeLoader):
     """Plain values only, and no aliases: nothing here needs them, and a few lines of them fill the memory.
 

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from edge.events.settings import EventSettings
 from edge.zones import ClassWord, LineSettings, ZoneSettings
 from stream.attention import LookSettings
+from stream.config import merged
 from stream.recording.settings import RecordSettings
 from stream.sources.live import LiveSettings
 
@@ -69,12 +70,3 @@ def under_defaults(values: Any) -> Any:
         name: merged(defaults, camera) if isinstance(camera, Mapping) else camera for name, camera in cameras.items()
     }
     return {**values, "cameras": laid}
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with the keys of ``over`` laid over it, within its sections too."""
-    result = dict(base)
-    for key, value in over.items():
-        inner = result.get(key)
-        result[key] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
-    return result

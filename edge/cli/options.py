@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge.cameras.settings import merged
 from edge.config import RunSettings
-from stream.config import build, load_yaml
+from stream.config import build, given, load_yaml, merged
 from stream.errors import UsageError
 
 
@@ -19,21 +18,8 @@ def overlay_options(config: Path | None, options: Mapping[str, Any]) -> RunSetti
     Raises:
         UsageError: a wrong value or key, or no source at all.
     """
-    given = _given(options)
-    values = merged(load_yaml(config), given) if config else given
+    values = merged(load_yaml(config) if config else {}, given(options))
     settings = build(RunSettings, values, origin=str(config) if config else "the command line")
     if not (settings.sources or settings.cameras):
         raise UsageError("no source is named: videodisco run street.mp4, or videodisco run rtsp://camera/stream")
     return settings.model_copy(update={"mlflow": settings.mlflow.with_environment(os.environ)})
-
-
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    given: dict[str, Any] = {}
-    for key, value in options.items():
-        if isinstance(value, Mapping):
-            section = _given(value)
-            if section:
-                given[key] = section
-        elif value is not None:
-            given[key] = value
-    return given

@@ -21,9 +21,10 @@ import av
 import numpy as np
 
 from models.build.agreement import Agreement, agreement
+from models.build.cards import BUNDLED, write_card
 from models.build.clips import Pixels, canvas_of, frame_count, held_out_indices, letterboxed_frames
 from models.build.graph import MEAN, STD
-from models.build.nanodet import BUNDLED, read_source, write_card
+from models.build.nanodet import read_source
 from models.build.reference import run_reference
 from models.catalogue import FLOAT, INT8, find
 from models.families import Boxes, recognise

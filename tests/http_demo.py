@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import io
 import json
 import re
 import socket
@@ -237,6 +238,8 @@ class Running:
 
     async def ask(self, method: str, path: str, *, token: str = "", **options: Any) -> Reply:
         headers = dict(options.pop("headers", {}))
+        if isinstance(options.get("data"), bytes):
+            options["data"] = io.BytesIO(options["data"])
         if token:
             headers["Authorization"] = f"Bearer {token}"
         async with self.client.request(method, self.url + path, headers=headers, **options) as answer:
@@ -297,7 +300,10 @@ class Peer:
         async with asyncio.timeout(within_s):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
             first, *lines = head.strip().split("\r\n")
-            headers = CIMultiDict(tuple(line.split(": ", 1)) for line in lines)
+            headers: CIMultiDict[str] = CIMultiDict()
+            for line in lines:
+                name, _, value = line.partition(": ")
+                headers.add(name, value)
             body = await self.reader.readexactly(int(headers.get("Content-Length", 0)))
         return Reply(int(first.split()[1]), headers, body)
 

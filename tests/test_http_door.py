@@ -55,7 +55,7 @@ def test_what_is_no_host_is_refused(host: str | None) -> None:
 
 
 def origin_allows(
-    method: str, *, websocket: bool = False, ambient: bool = False, secure: bool = False, **headers: str
+    method: str, *, websocket: bool = False, ambient: bool = False, secure: bool = False, **headers: Any
 ) -> bool:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     try:
@@ -67,7 +67,7 @@ def origin_allows(
 
 
 OWN = f"http://{HOST}"
-LINK = {"Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+LINK: dict[str, Any] = {"Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
@@ -125,9 +125,9 @@ def test_programs_send_no_origin_but_then_a_cookie_is_not_enough() -> None:
 # --- clients ---
 
 
-def look(peer: str, tls: bool = False, **headers: str) -> Seen:
+def look(peer: str, **headers: str) -> Seen:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return seen(peer, tls=tls, headers=named, proxies=PROXIES)
+    return seen(peer, tls=False, headers=named, proxies=PROXIES)
 
 
 def test_only_trusted_proxies_are_believed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from typing import cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -46,9 +47,10 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if isinstance(transport, asyncio.WriteTransport):
-            self._visit.drop = transport.abort
-            self._visit.waiting_bytes = transport.get_write_buffer_size
+        # uvloop's transports are of no type of asyncio's
+        writing = cast("asyncio.WriteTransport", transport)
+        self._visit.drop = writing.abort
+        self._visit.waiting_bytes = writing.get_write_buffer_size
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._visit.waiting_bytes = lambda: 0

@@ -21,6 +21,10 @@ from stream.http.visits import Visit, Visits
 log = logging.getLogger(__name__)
 
 _BACKLOG = 512
+_SEND_BUFFER_BYTES = 128 << 10
+"""Asked of the kernel for each connection. Left to itself it keeps megabytes: live pictures would be seconds old, and
+a slow reader could not be told from one that does not read."""
+
 _FULL_S = 0.05
 """How long to wait when the process has no file descriptor left."""
 
@@ -167,6 +171,7 @@ def _listening(family: int, address: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address != "::")
         listener.bind((address, port))

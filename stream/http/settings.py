@@ -101,7 +101,11 @@ class LimitSettings(Settings):
         30, gt=0, le=3600, allow_inf_nan=False, description="A request's body takes at most this."
     )
     send_timeout_s: float = Field(
-        20, gt=0, le=3600, allow_inf_nan=False, description="Readers that take less than 64 KiB in this time are left."
+        20,
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="Readers that take less than about 64 KiB in this time are left.",
     )
     idle_s: float = Field(
         60, gt=0, le=86_400, allow_inf_nan=False, description="A connection without a request is closed after this."
@@ -116,7 +120,9 @@ class LimitSettings(Settings):
     failed_logins_per_minute: int = Field(
         10, ge=1, le=10_000, description="After so many wrong tokens a client has to wait."
     )
-    uploads: int = Field(64, ge=1, le=10_000, description="Bodies that are received at once.")
+    uploads: int = Field(
+        64, ge=1, le=10_000, description="Bodies that are received at once; never more than half of sockets."
+    )
 
     @property
     def body_bytes(self) -> int:

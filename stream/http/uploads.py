@@ -21,6 +21,8 @@ class Uploads:
 
     def __init__(self, limits: LimitSettings, *, patience_s: float = _PATIENCE_S) -> None:
         self._limits = limits
+        # slow bodies must not take up all connections
+        self._most = min(limits.uploads, max(1, limits.sockets // 2))
         self._patience_s = patience_s
         self._running: dict[asyncio.Timeout, float] = {}
 
@@ -53,7 +55,7 @@ class Uploads:
                 self._running.pop(deadline, None)
 
     def _make_room(self) -> None:
-        if len(self._running) < self._limits.uploads:
+        if len(self._running) < self._most:
             return
         now_s = asyncio.get_running_loop().time()
         oldest, since_s = next(iter(self._running.items()))

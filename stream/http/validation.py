@@ -76,7 +76,7 @@ async def body_of(endpoint: Endpoint, request: web.Request, uploads: Uploads, li
 
 
 def from_pairs(model: type[M], pairs: Iterable[tuple[str, Any]], origin: str) -> M:
-    """A model from keys and texts: a key may come several times if its field takes several.
+    """A model from keys and texts: a key may come several times, or hold a list, if its field takes several.
 
     Raises:
         HttpError: 400; ``origin`` is named in its sentence.
@@ -85,7 +85,7 @@ def from_pairs(model: type[M], pairs: Iterable[tuple[str, Any]], origin: str) ->
     values: dict[str, Any] = {}
     for key, value in pairs:
         if key in several:
-            values.setdefault(key, []).append(value)
+            values.setdefault(key, []).extend(value if isinstance(value, list) else [value])
         elif key in values:
             raise HttpError(400, f"{origin}: '{_shortened(key)}' is given twice")
         else:

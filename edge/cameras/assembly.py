@@ -45,6 +45,7 @@ from stream.sources.address import parse_address
 from stream.sources.base import PictureDemand
 from stream.sources.isolated import IsolatedSource
 from stream.sources.live import LiveSettings, LiveSource
+from stream.sources.reach import ReachSettings
 from stream.sources.status import SourceStatus
 
 S = TypeVar("S", bound=Settings)
@@ -165,6 +166,7 @@ class Assembly:
         source = _source(
             camera.name,
             settings,
+            reach=self._settings.serve.camera_sources,
             wants_pictures=lambda: _demand(drawing, events, trial=camera.wants_trial_pictures),
             tap=recorder if record.what == "copy" else None,
         )
@@ -250,11 +252,18 @@ def with_save(settings: RunSettings, camera: CameraSettings) -> RecordSettings:
 
 
 def _source(
-    name: str, camera: CameraSettings, *, wants_pictures: Callable[[], PictureDemand], tap: PacketTap | None
+    name: str,
+    camera: CameraSettings,
+    *,
+    reach: ReachSettings,
+    wants_pictures: Callable[[], PictureDemand],
+    tap: PacketTap | None,
 ) -> WatchedSource:
-    """The camera's source, in this process or in one of its own. Whether to give up is the station's affair."""
+    """The camera's source, in this process or in one of its own. Whether to give up is the station's affair; a guarded
+    one reaches what the service allows."""
     address = parse_address(camera.source)
-    live = _part_of(camera, LiveSettings).model_copy(update={"wait": True})
+    guard = None if camera.guard is None else _part_of(reach, ReachSettings)
+    live = _part_of(camera, LiveSettings).model_copy(update={"wait": True, "guard": guard})
     look = _part_of(camera, LookSettings)
     if camera.isolate:
         return IsolatedSource(address, name=name, settings=live, look=look, wants_pictures=wants_pictures, tap=tap)
@@ -262,9 +271,9 @@ def _source(
     return LiveSource(address, name=name, settings=live, attention=attention, wants_pictures=wants_pictures, tap=tap)
 
 
-def _part_of(camera: CameraSettings, kind: type[S]) -> S:
-    """The camera's settings that belong to ``kind``, and no others."""
-    return kind.model_validate({name: getattr(camera, name) for name in kind.model_fields})
+def _part_of(settings: Settings, kind: type[S]) -> S:
+    """The settings that belong to ``kind``, and no others."""
+    return kind.model_validate({name: getattr(settings, name) for name in kind.model_fields})
 
 
 def _demand(drawing: list[Sink], events: EventsSink | None, *, trial: bool) -> PictureDemand:

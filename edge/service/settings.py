@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
-from pathlib import Path
-
 from pydantic import Field
 
 from stream.config import Settings
 from stream.http.settings import HttpSettings
+from stream.sources.reach import ReachSettings
 
 
 class ImageSettings(Settings):
@@ -38,18 +36,13 @@ class LiveViewSettings(Settings):
     viewers: int = Field(64, ge=1, le=10_000, description="Viewers of all cameras together.")
 
 
-class CameraSourceSettings(Settings):
+class CameraSourceSettings(ReachSettings):
     """What cameras added over HTTP may connect to. What this file or the command line names is always allowed.
 
     Refused unless allowed here: this machine itself, link-local addresses (where clouds keep their metadata), and
     local files.
     """
 
-    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = Field(
-        (), description="Networks that are allowed although they would be refused: 127.0.0.0/8, 169.254.10.0/24."
-    )
-    folders: tuple[Path, ...] = Field((), description="Folders whose files may be played as cameras.")
-    webcams: bool = Field(default=True, description="Allow the webcams of this machine.")
     cameras: int = Field(64, ge=1, le=10_000, description="Cameras there may be, with those of the configuration.")
 
 

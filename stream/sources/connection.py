@@ -29,6 +29,7 @@ from stream.redaction import redact_url
 from stream.sources.address import Address, AddressKind
 from stream.sources.backoff import Failure
 from stream.sources.opening import MAX_PICTURE_PX, open_file
+from stream.sources.reach import ReachSettings, refusal
 
 _ANALYSE_S = 2.0
 """How long libav may look at a stream before it says what is in it; the rest shows while it is decoded."""
@@ -57,6 +58,9 @@ class Limits(Protocol):
 
     @property
     def read_timeout_s(self) -> float: ...
+
+    @property
+    def guard(self) -> ReachSettings | None: ...
 
 
 class DisconnectedError(Exception):
@@ -144,8 +148,11 @@ def connect(address: Address, limits: Limits) -> Connection:
     """Open ``address`` within ``limits.open_timeout_s`` (twice that where libav connects and then finds nothing).
 
     Raises:
-        DisconnectedError: it cannot be reached, or refuses.
+        DisconnectedError: it cannot be reached, refuses, or is where the limits' guard lets nobody go.
     """
+    # Each time anew: the same name may lead elsewhere by now.
+    if limits.guard is not None and (trouble := refusal(address, limits.guard)):
+        raise DisconnectedError(Failure.REFUSED, trouble)
     container = _open_file(address) if address.kind is AddressKind.FILE else _open_stream(address, limits)
     try:
         return Connection(container, address, limits)
@@ -207,7 +214,12 @@ def _opening(address: Address, limits: Limits) -> _Opening:
             return _Opening(address.url, "rtsp", common | options)
         case AddressKind.HTTP:
             # A playlist is joined near its newest piece.
-            options = {"rw_timeout": limit_us, "live_start_index": "-2", "format_whitelist": _STREAMED_FORMATS}
+            formats = _STREAMED_FORMATS
+            if limits.guard is not None:
+                # A playlist or a redirection would lead to where nobody has looked.
+                formats = formats.removeprefix("hls,")
+                common["max_redirects"] = "0"
+            options = {"rw_timeout": limit_us, "live_start_index": "-2", "format_whitelist": formats}
             protocols = {"protocol_whitelist": "http,https,httpproxy,tcp,tls,crypto,data"}
             return _Opening(address.url, None, common | options | protocols)
         case AddressKind.RTMP:

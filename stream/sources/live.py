@@ -25,6 +25,7 @@ from stream.sources.connection import Connection, DisconnectedError, connect
 from stream.sources.health import SourceHealth
 from stream.sources.pictures import PictureConverter, upright_size
 from stream.sources.playback import Hooks, Playback, Shot
+from stream.sources.reach import ReachSettings
 from stream.sources.status import SourceStatus
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,11 @@ class LiveSettings(Settings):
     )
     wait: bool = Field(default=False, description="Keep trying for ever when the first connection does not come about.")
     loop: bool = Field(default=False, description="Play a file over and over.")
+    guard: ReachSettings | None = Field(
+        None,
+        description="For an address somebody else named: never this machine, link-local and metadata addresses, local "
+        "files. Empty allows all.",
+    )
 
 
 class Attentive(Protocol):

@@ -56,6 +56,7 @@ class ProbeLimits:
     rtsp_transport: str = "tcp"
     open_timeout_s: float = 5.0
     read_timeout_s: float = 5.0
+    guard: None = None
 
 
 @dataclass(frozen=True, slots=True)

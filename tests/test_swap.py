@@ -97,8 +97,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_running_camera_takes_another_model_without_losing_a_frame(clip: Path, tmp_path: Path) -> None:
-    camera = {"cam": {"source": str(clip), "loop": True}}
+@pytest.mark.parametrize("isolate", [False, True])
+def test_a_running_camera_takes_another_model_without_losing_a_frame(clip: Path, tmp_path: Path, isolate: bool) -> None:
+    camera = {"cam": {"source": str(clip), "loop": True, "isolate": isolate}}
     before, after = (settings(tmp_path, camera, detector={"model": model}) for model in (INT8, FLOAT))
     broken = settings(tmp_path, camera, detector={"model": str(clip)})
 

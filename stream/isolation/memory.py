@@ -47,7 +47,8 @@ class Layout:
 
     @cached_property
     def letterbox(self) -> Letterbox | None:
-        return Letterbox.fit(self.width, self.height, self.view.width, self.view.height) if self.view else None
+        view = self.view
+        return Letterbox.fit(self.width, self.height, view.width, view.height, view.placement) if view else None
 
     @cached_property
     def picture_shape(self) -> tuple[int, int, int]:

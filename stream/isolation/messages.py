@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from stream.frame import Frame, SourceInfo
+from stream.geometry import Placement
 from stream.packets import EncodedPacket, VideoTrack
 from stream.redaction import redact_url
 from stream.sources.address import AddressKind
@@ -67,10 +68,10 @@ class Start(Message):
 
 class LaidOut(Message):
     """The answer to :class:`LayOut`: there is room for ``slots`` such pictures; ``view`` is how the detector sees them
-    (``width``, ``height``, ``rgb``), None while it is not ready."""
+    (``width``, ``height``, ``rgb``, ``placement``), None while it is not ready."""
 
     kind: Literal["laid_out"] = "laid_out"
-    view: tuple[Side, Side, bool] | None
+    view: tuple[Side, Side, bool, Placement] | None
     slots: Positive
 
 

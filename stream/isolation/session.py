@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from stream.frame import Frame, Pixels
+from stream.frame import Frame, NetworkView, Pixels
 from stream.geometry import Letterbox
 from stream.isolation.continuity import Continuity
 from stream.isolation.link import MOST_PAYLOAD_BYTES, Link
@@ -83,6 +83,7 @@ class Session:
         self._tap = tap
         self._layout: Layout | None = None
         self._plan: ViewPlanner | None = None
+        self._told_view: NetworkView | None = None
         self._second_ends_s, self._messages = 0.0, 0
         self._track: VideoTrack | None = None
         continuity.begin()
@@ -119,8 +120,9 @@ class Session:
         except OSError as exc:
             raise ProtocolError(f"pictures of {wanted.width}x{wanted.height}, for which there is no memory") from exc
         self._layout = layout
-        self._plan = plan if layout.view is None else None
-        view = (layout.view.width, layout.view.height, layout.view.rgb) if layout.view else None
+        self._plan, self._told_view = plan, layout.view
+        seen = layout.view
+        view = (seen.width, seen.height, seen.rgb, seen.placement) if seen else None
         self._link.send(LaidOut(view=view, slots=layout.slots))
 
     @property
@@ -143,10 +145,14 @@ class Session:
             self._link.send(Receipt(frames=frames, demand=demand, ready=ready))
 
     def _got_ready(self) -> bool:
-        """Whether a detector that was not ready for the pictures of now has become so; said once."""
-        if self._plan is None or self._layout is None or self._plan(self._layout.width, self._layout.height) is None:
+        """Whether the detector is ready for the pictures of now, or another one, as the child does not know yet; said
+        once."""
+        if self._plan is None or self._layout is None:
             return False
-        self._plan = None
+        view = self._plan(self._layout.width, self._layout.height)
+        if view is None or view == self._told_view:
+            return False
+        self._told_view = view
         return True
 
     def _heed(self, report: Report) -> None:
@@ -173,6 +179,7 @@ class Session:
             preprocess_s=said.preprocess_s,
             epoch=epoch,
             still=said.still,
+            view=self._layout.view if self._layout and network is not None else None,
         )
 
     def _pixels(self, said: Picture, payload: bytearray) -> tuple[Pixels | None, Pixels | None, Letterbox | None]:

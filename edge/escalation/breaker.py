@@ -95,6 +95,10 @@ class Breaker:
         if self._state is not BreakerState.REFUSED:
             self._pause(BreakerState.REFUSED, min(REFUSED_PAUSE_S, self._longest_pause_s), now_s, luck)
 
+    def note(self, reason: str) -> None:
+        """Something is not well, but the cloud is there."""
+        self._reason = reason
+
     def abandoned(self, now_s: float, luck: float) -> None:
         """The request that was begun told nothing, for it was given up by us."""
         if self._state is BreakerState.HALF_OPEN:

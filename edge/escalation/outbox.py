@@ -83,6 +83,7 @@ class Outbox:
     def remove(self, ids: Sequence[int]) -> None:
         """They are answered, or given up."""
         self._spool.ack(ids)
+        self._size_bytes = self._spool.size_bytes
 
     def trim(self) -> None:
         """Drop what is too old or too much."""

@@ -61,5 +61,5 @@ def unpacked(payload: bytes) -> Parcel:
         known["track"] = TrackKey(**known["track"])
         known["bbox"] = tuple(known["bbox"])
         return Parcel(**known, jpeg=payload[end:])
-    except (TypeError, KeyError, UnicodeDecodeError, AttributeError) as exc:
+    except (ValueError, TypeError, KeyError, AttributeError) as exc:
         raise ValueError(f"no parcel: {exc}") from exc

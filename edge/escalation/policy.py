@@ -110,11 +110,11 @@ MOST_HIDDEN = 0.5
 
 
 class Policy:
-    """Decides by the settings; ``refinable`` are the classes that the cloud has labels for, None: all."""
+    """Decides by the settings; ``without_counterpart`` are classes that the cloud has no labels for."""
 
-    def __init__(self, settings: PolicySettings, refinable: Collection[str] | None = None) -> None:
+    def __init__(self, settings: PolicySettings, without_counterpart: Collection[str] = ()) -> None:
         self.settings = settings
-        self._refinable = None if refinable is None else frozenset(name.casefold() for name in refinable)
+        self._without_counterpart = frozenset(name.casefold() for name in without_counterpart)
         self._zones = frozenset(settings.zones)
         self._classes = ClassFilter(settings.classes)
         self._always = ClassFilter(settings.always_analyze)
@@ -149,7 +149,7 @@ class Policy:
         if row not in self._classes:
             return _refused(Cause.OTHER_CLASS, f"{name} is none of the classes to ask about")
         wanted = self.settings.without_counterpart or self.settings.classes
-        if not wanted and self._refinable is not None and name.casefold() not in self._refinable:
+        if not wanted and name.casefold() in self._without_counterpart:
             return _refused(Cause.NO_COUNTERPART, f"the cloud has no labels for {name}")
         return None
 

@@ -49,6 +49,7 @@ class Verdict:
     confidence: float = 0.0
     agreement: float | None = None
     model: str = ""
+    model_version: str = ""
     top: tuple[tuple[str, float], ...] = ()
     error: str = ""
 
@@ -99,7 +100,7 @@ class ResultStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = Database(path, _SCHEMA)
+        self._database = Database(path, _SCHEMA, what="result store")
         self._put_since_trim = 0
 
     def put(self, answers: Sequence[Answer]) -> list[Answer]:

@@ -94,7 +94,7 @@ class BudgetSettings(Settings):
     requests_per_s: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] | None = Field(
         5.0, description="Requests a second."
     )
-    bytes_per_s: Annotated[int, Field(ge=1000)] | None = Field(None, description="Bytes of requests a second.")
+    bytes_per_s: Annotated[int, Field(ge=5000)] | None = Field(None, description="Bytes of requests a second.")
     bytes_per_hour: Annotated[int, Field(ge=10_000)] | None = Field(
         500_000_000, description="Bytes of requests an hour."
     )

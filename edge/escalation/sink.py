@@ -135,7 +135,11 @@ class EscalationSink:
         self._log.write("refuse", cause, why, **self._about(ready))
 
     def _send(self, ready: Ready, sight: Sight, decision: Decision) -> None:
-        jpeg = encode(sight.crop.pixels, self._encoding.jpeg_quality, self._encoding.most_bytes)
+        try:
+            jpeg = encode(sight.crop.pixels, self._encoding.jpeg_quality, self._encoding.most_bytes)
+        except SinkError as exc:
+            self._refuse(ready, TOO_LARGE, str(exc))
+            return
         if jpeg is None:
             why = f"no crop of it that tells anything is below {self._encoding.most_bytes:.0f} bytes"
             self._refuse(ready, TOO_LARGE, why)

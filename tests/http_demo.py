@@ -255,7 +255,11 @@ class Running:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         plain.bind((source, 0))
         plain.settimeout(0)
-        await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", self.port))
+        try:
+            await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", self.port))
+        except OSError:
+            plain.close()
+            raise
         reader, writer = await asyncio.open_connection(sock=plain)
         writer.write(sent)
         try:

@@ -48,9 +48,16 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         # uvloop's transports are of no type of asyncio's
-        writing = cast("asyncio.WriteTransport", transport)
-        self._visit.drop = writing.abort
-        self._visit.waiting_bytes = writing.get_write_buffer_size
+        self._visit.waiting_bytes = cast("asyncio.WriteTransport", transport).get_write_buffer_size
+        self._visit.drop = self.drop
+
+    def drop(self) -> None:
+        """Close at once, whatever waits to be sent."""
+        # first: what is written from now on finds nobody, instead of a transport that is half gone
+        transport, self.transport = self.transport, None
+        if transport is not None:
+            transport.abort()
+        self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._visit.waiting_bytes = lambda: 0

@@ -54,7 +54,7 @@ def document(about: About, endpoints: Sequence[Endpoint], *, login_needed: bool)
     for endpoint in shown:
         address = re.sub(r"{(\w+):[^}]*}", r"{\1}", endpoint.path)
         paths.setdefault(address, {})[endpoint.method.lower()] = _operation(endpoint, schemas, login_needed)
-    components: Json = {"schemas": schemas.shared()}
+    components: Json = {"schemas": schemas.used_by(paths)}
     if login_needed:
         components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     content = {
@@ -70,8 +70,8 @@ class _Schemas:
     """JSON schemas of all models in the table; those of parameters are taken apart."""
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
-        self._parameters = {model for each in endpoints for model in (each.path_model, each.query) if model}
-        wanted = {(model, "validation"): None for model in self._parameters}
+        parameters = [model for each in endpoints for model in (each.path_model, each.query) if model]
+        wanted = {(model, "validation"): None for model in parameters}
         wanted |= {(model, "validation"): None for each in endpoints for model in _body_models(each)}
         wanted |= {(model, "serialization"): None for each in endpoints for model in _answer_models(each)}
         found, definitions = models_json_schema(_sorted(wanted), ref_template=_REF + "{model}")
@@ -87,10 +87,26 @@ class _Schemas:
         name = schema.get("$ref", "").removeprefix(_REF)
         return dict(self._definitions.get(name, schema))
 
-    def shared(self) -> Json:
-        """What the document refers to."""
-        own = {str(self.reference(each, "validation").get("$ref", "")) for each in self._parameters}
-        return {name: schema for name, schema in self._definitions.items() if _REF + name not in own}
+    def used_by(self, paths: Json) -> Json:
+        """What the document refers to, in it or in each other."""
+        used: Json = {}
+        waiting = _references(paths)
+        while waiting:
+            name = waiting.pop()
+            if name not in used:
+                used[name] = self._definitions[name]
+                waiting |= _references(used[name])
+        return dict(sorted(used.items()))
+
+
+def _references(schema: Any) -> set[str]:
+    """The names of all components that ``schema`` refers to."""
+    if isinstance(schema, list):
+        return {name for each in schema for name in _references(each)}
+    if not isinstance(schema, dict):
+        return set()
+    own = {schema["$ref"].removeprefix(_REF)} if isinstance(schema.get("$ref"), str) else set()
+    return own | {name for each in schema.values() for name in _references(each)}
 
 
 def _sorted(wanted: Any) -> list[Any]:

@@ -61,8 +61,9 @@ class Visits:
     def began(self, visit: Visit) -> None:
         """A request of it is being answered."""
         visit.patience.began()
-        self._busy.add(visit)
-        self._quiet.clear()
+        if visit in self._open:
+            self._busy.add(visit)
+            self._quiet.clear()
 
     def ended(self, visit: Visit, now_s: float) -> None:
         """The answer is written."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
+from cloud import cli as cloud_cli
 from edge import cli as edge_cli
 from models import cli as models_cli
 from stream.errors import EXIT_BUG, EXIT_DONE, EXIT_SIGINT, EXIT_USAGE, VideoDiscoError
@@ -22,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 edge_cli.mount(app)
+cloud_cli.mount(app)
 app.add_typer(models_cli.app, name="models")
 
 

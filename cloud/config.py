@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -11,16 +12,26 @@ from pydantic import Field, field_validator, model_validator
 from models.spec import Preparation
 from models.trust.policy import TrustSettings
 from stream.config import Settings
-from stream.http.settings import HttpSettings, LimitSettings, Role, Secret, TokenSettings
+from stream.http.settings import HttpSettings, LimitSettings, Secret
 from stream.telemetry import MlflowSettings
+from stream.wire import MAX_ITEMS, MAX_TOP_K
 
 PORT = 8000
+
+
+class CloudLimitSettings(LimitSettings):
+    """How much one client and all together may ask for."""
+
+    parts: int = Field(
+        MAX_ITEMS + 1, ge=1, le=10_000, description="Parts of a multipart body: the crops and their list."
+    )
 
 
 class CloudHttpSettings(HttpSettings):
     """The refiner's door."""
 
     port: int = Field(PORT, ge=0, le=65_535, description="Port to listen on; 0: a free one.")
+    limits: CloudLimitSettings = CloudLimitSettings()
 
 
 class EndpointSettings(Settings):
@@ -59,7 +70,7 @@ class RefinerSettings(Settings):
     rgb: bool = Field(default=True, description="Whether mean, std and the network count channels red first.")
     device: Literal["auto", "cpu", "cuda", "coreml", "openvino"] = Field("auto", description="Where the model runs.")
     workers: int | None = Field(None, ge=1, le=256, description="Batches at a time; empty takes one a usable core.")
-    top_k: int = Field(5, ge=1, le=100, description="Labels in an answer, best first.")
+    top_k: int = Field(5, ge=1, le=MAX_TOP_K, description="Labels in an answer, best first.")
     endpoint: EndpointSettings | None = Field(None, description="The service of yours, for kind: endpoint.")
 
     @property
@@ -132,11 +143,10 @@ class CloudSettings(Settings):
     trust: TrustSettings = TrustSettings()
 
 
-def with_token(values: dict[str, Any], token: str) -> dict[str, Any]:
-    """``values`` with one more token that may ask; raises UsageError where it is too short."""
+def with_token(values: Mapping[str, Any], token: str) -> dict[str, Any]:
+    """``values``, not validated yet, with one more token that may ask, unless it is among them."""
     http = dict(values.get("http") or {})
-    added = TokenSettings.model_validate({"name": "command line", "token": token, "role": Role.OPERATE})
-    return {**values, "http": {**http, "tokens": [*http.get("tokens", ()), added]}}
-
-
-__all__ = ["CloudSettings", "LimitSettings"]
+    tokens = list(http.get("tokens") or ())
+    if not any(isinstance(each, Mapping) and each.get("token") == token for each in tokens):
+        tokens.append({"name": "command line", "token": token})
+    return {**values, "http": {**http, "tokens": tokens}}

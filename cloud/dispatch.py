@@ -105,6 +105,8 @@ class Dispatcher(Generic[T, R]):
             if not taken.batch:
                 self._wake_when_due()
                 return
+            for job in taken.batch:
+                job.payload.taken = True
             task = asyncio.get_running_loop().create_task(self._run(taken.batch))
             self._running.add(task)
 
@@ -118,8 +120,6 @@ class Dispatcher(Generic[T, R]):
 
     async def _run(self, batch: Sequence[Job[Ticket[T, R]]]) -> None:
         begun_s = self._clock()
-        for job in batch:
-            job.payload.taken = True
         try:
             results = await self._results([job.payload.payload for job in batch])
             for job, result in zip(batch, results, strict=True):

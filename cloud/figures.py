@@ -14,6 +14,9 @@ from stream.windows import RollingWindow, metric_name
 WINDOW_LABELS = 20
 """Labels of a window that are logged, the most frequent ones: a thousand classes are too many for a run's page."""
 
+MAX_LABELS = 2000
+"""Labels told apart; a service of the user's own may answer new ones for ever."""
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -127,6 +130,7 @@ class Figures:
     def refined(self, edge_class: str, label: str, agreement: float | None) -> None:
         """A crop got a label; ``agreement`` is None where the edge's class has no counterpart."""
         self.item("refined")
+        label = self._bounded(label)
         self._labels.labels(label).inc()
         if agreement is not None:
             self._agreement.labels(edge_class).observe(agreement)
@@ -135,6 +139,9 @@ class Figures:
             if agreement is not None:
                 each.agreement.add(agreement)
                 each.by_class.setdefault(edge_class, Agreement()).add(agreement)
+
+    def _bounded(self, label: str) -> str:
+        return label if label in self._total.labels or len(self._total.labels) < MAX_LABELS else "other"
 
     def unkept(self) -> None:
         self._unkept.inc()

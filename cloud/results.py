@@ -6,18 +6,19 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-from stream.errors import SinkError
+from stream.errors import SinkError, VideoDiscoError
 from stream.recording.database import Database
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+A = TypeVar("A")
 
 TRIM_EVERY_S = 60.0
 
@@ -38,16 +39,23 @@ CREATE INDEX IF NOT EXISTS results_by_age ON results (created_s);
 
 
 @dataclass(frozen=True, slots=True)
+class Name:
+    """Each client has keys of its own, so that nobody reads what another one asked."""
+
+    client: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """``answer`` is JSON; ``digest`` tells whether the same was asked."""
 
-    key: str
     digest: bytes
     answer: str
 
 
 class ResultStore:
-    """One SQLite file. ``created_s`` are seconds since the epoch. Call from any thread.
+    """One SQLite file. Times are seconds since the epoch. Call from any thread.
 
     Raises OutputError where the file cannot be opened at first, SinkError where a later call fails.
     """
@@ -57,78 +65,83 @@ class ResultStore:
         self._max_rows = max_rows
         self._database = Database(path, _SCHEMA, what="result store")
 
-    def find(self, client: str, keys: Iterable[str]) -> dict[str, Result]:
-        """What is known of ``keys``, each of ``client``'s own."""
-        sql = "SELECT key, digest, answer FROM results WHERE client = ? AND key = ?"
+    def find(self, names: Sequence[Name]) -> list[Result | None]:
+        """What is known of each."""
+        sql = "SELECT digest, answer FROM results WHERE client = ? AND key = ?"
 
-        def look(connection: sqlite3.Connection) -> dict[str, Result]:
-            rows = (connection.execute(sql, (client, key)).fetchone() for key in keys)
-            return {row[0]: Result(*row) for row in rows if row is not None}
+        def look(connection: sqlite3.Connection) -> list[Result | None]:
+            rows = (connection.execute(sql, (name.client, name.key)).fetchone() for name in names)
+            return [row and Result(*row) for row in rows]
 
         return self._database.run(look)
 
-    def keep(self, entries: Sequence[tuple[str, Result]], now_s: float) -> None:
-        """Keep results of clients in one transaction; a key that is there already keeps its answer."""
+    def keep(self, entries: Sequence[tuple[Name, Result]], now_s: float) -> None:
+        """Keep results in one transaction; a name that is there already keeps its answer."""
         sql = "INSERT OR IGNORE INTO results (client, key, created_s, digest, answer) VALUES (?, ?, ?, ?, ?)"
-        rows = [(client, each.key, now_s, each.digest, each.answer) for client, each in entries]
+        rows = [(name.client, name.key, now_s, each.digest, each.answer) for name, each in entries]
         self._database.run(lambda connection: connection.executemany(sql, rows))
 
     def trim(self, now_s: float) -> int:
-        """Forget what is too old, and the oldest of what is too many; how many of them. A step at a time."""
-        removed = self._database.run(lambda connection: _forget_old(connection, now_s - self._max_age_s))
-        excess = self.count() - self._max_rows
-        return removed + (
-            self._database.run(lambda connection: _forget_oldest(connection, excess)) if excess > 0 else 0
-        )
+        """Forget what is too old, and the oldest of what is too many, a step at a time; how many were forgotten."""
+        return self._database.run(lambda connection: self._trim(connection, now_s))
 
     def count(self) -> int:
-        return self._database.run(
-            lambda connection: int(connection.execute("SELECT COUNT(*) FROM results").fetchone()[0])
-        )
+        return self._database.run(_count)
 
     def close(self) -> None:
         self._database.close()
 
+    def _trim(self, connection: sqlite3.Connection, now_s: float) -> int:
+        sql = """DELETE FROM results WHERE (client, key) IN
+                 (SELECT client, key FROM results WHERE created_s < ? ORDER BY created_s LIMIT ?)"""
+        removed = connection.execute(sql, (now_s - self._max_age_s, TRIM_STEP_ROWS)).rowcount
+        excess = _count(connection) - self._max_rows
+        if excess > 0 and removed < TRIM_STEP_ROWS:
+            removed += connection.execute(sql, (float("inf"), min(excess, TRIM_STEP_ROWS))).rowcount
+        return removed
+
+
+def _count(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT COUNT(*) FROM results").fetchone()[0])
+
 
 class Results:
-    """The store as the loop uses it: a thread of its own, and all that waits goes into one transaction."""
+    """The store as the loop uses it: a thread of its own, and all that waits for it goes into one transaction."""
 
     def __init__(self, store: ResultStore, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="results")
-        self._waiting: list[tuple[str, Result]] = []
-        self._flush: asyncio.Task[None] | None = None
+        self._finds: _Grouped[Name, Result | None] = _Grouped(self._find_all)
+        self._keeps: _Grouped[tuple[Name, Result], None] = _Grouped(self._keep_all)
         self._trimming: asyncio.Task[None] | None = None
         self._trim_at_s = 0.0
 
-    async def find(self, client: str, keys: Sequence[str]) -> Mapping[str, Result]:
+    async def find(self, name: Name) -> Result | None:
         """Raises SinkError."""
-        return await self._in_thread(lambda: self._store.find(client, keys))
+        return await self._finds.ask(name)
 
-    async def keep(self, client: str, result: Result) -> None:
+    async def keep(self, name: Name, result: Result) -> None:
         """Returns once it would outlive this process. Raises SinkError."""
-        self._waiting.append((client, result))
-        if self._flush is None:
-            self._flush = asyncio.get_running_loop().create_task(self._write())
-        await asyncio.shield(self._flush)
+        await self._keeps.ask((name, result))
 
     async def close(self) -> None:
-        """Write what waits, and let go of the file."""
-        if busy := [task for task in (self._flush, self._trimming) if task is not None]:
-            await asyncio.wait(busy)
+        """Let go of the file, after whatever is being written."""
+        if self._trimming is not None:
+            self._trimming.cancel()
         await self._in_thread(self._store.close)
         self._thread.shutdown(wait=False)
 
-    async def _write(self) -> None:
-        # whoever comes while the thread is busy waits for the next transaction
-        await self._in_thread(lambda: None)
-        entries, self._waiting, self._flush = self._waiting, [], None
+    async def _find_all(self, names: Sequence[Name]) -> Sequence[Result | None]:
+        return await self._in_thread(lambda: self._store.find(names))
+
+    async def _keep_all(self, entries: Sequence[tuple[Name, Result]]) -> Sequence[None]:
         now_s = self._clock()
         await self._in_thread(lambda: self._store.keep(entries, now_s))
         if now_s >= self._trim_at_s:
             self._trim_at_s = now_s + TRIM_EVERY_S
             self._trimming = asyncio.get_running_loop().create_task(self._trim(now_s))
+        return [None] * len(entries)
 
     async def _trim(self, now_s: float) -> None:
         try:
@@ -141,12 +154,37 @@ class Results:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
-def _forget_old(connection: sqlite3.Connection, before_s: float) -> int:
-    sql = "DELETE FROM results WHERE (client, key) IN (SELECT client, key FROM results WHERE created_s < ? LIMIT ?)"
-    return connection.execute(sql, (before_s, TRIM_STEP_ROWS)).rowcount
+class _Grouped(Generic[T, A]):
+    """Single questions, asked together: those that come while an earlier group is being answered make the next."""
 
+    def __init__(self, answer: Callable[[Sequence[T]], Awaitable[Sequence[A]]]) -> None:
+        self._answer = answer
+        self._waiting: list[tuple[T, asyncio.Future[A]]] = []
+        self._task: asyncio.Task[None] | None = None
 
-def _forget_oldest(connection: sqlite3.Connection, count: int) -> int:
-    sql = """DELETE FROM results WHERE (client, key) IN
-             (SELECT client, key FROM results ORDER BY created_s LIMIT ?)"""
-    return connection.execute(sql, (min(count, TRIM_STEP_ROWS),)).rowcount
+    async def ask(self, question: T) -> A:
+        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        self._waiting.append((question, future))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._serve())
+        return await future
+
+    async def _serve(self) -> None:
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting, []
+                await self._serve_group(group)
+        finally:
+            self._task = None
+
+    async def _serve_group(self, group: Sequence[tuple[T, asyncio.Future[A]]]) -> None:
+        try:
+            answers = await self._answer([question for question, _ in group])
+        except VideoDiscoError as exc:
+            for _, future in group:
+                if not future.done():
+                    future.set_exception(exc)
+            return
+        for (_, future), answer in zip(group, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)

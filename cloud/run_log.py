@@ -61,11 +61,11 @@ class RunLog:
         if self._journal is not None:
             self._journal.artifact(ArtifactRef(path, SAMPLES_FOLDER))
 
-    def finish(self, summary: Mapping[str, float], *, killed: bool) -> None:
+    def finish(self, summary: Mapping[str, float]) -> None:
         """Hand over the end; returns at once."""
         if self._journal is not None:
             config = ArtifactRef(self._folder / "config.yaml")
-            self._journal.finish("KILLED" if killed else "FINISHED", summary, time.time(), [config])
+            self._journal.finish("FINISHED", summary, time.time(), [config])
 
     def deliver(self) -> str:
         """See to it that MLflow gets it all; a sentence about what has to wait, empty when nothing does."""

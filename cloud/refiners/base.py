@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cloud.crops import Crop
 from cloud.errors import ItemError
-from models.classifier import Guess
+from models.agreement import FinerNames
+from models.classifier import Guess, Probabilities, top_k
 from stream.frame import ModelIdentity
+
+MAX_LABEL_LENGTH = 200
+"""What an answer can hold."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What a refiner takes a crop for: at least one guess, best first."""
+    """What a refiner takes a crop for, and how probable it finds that; ``top`` are its best guesses of all.
 
-    guesses: tuple[Guess, ...]
+    ``agreement`` is how far it sees what the edge saw, from 0 to 1, None where it has no name for that.
+    """
+
+    label: str
+    confidence: float
+    top: tuple[Guess, ...]
+    agreement: float | None
 
 
 class Refiner(Protocol):
-    """Looks again at crops. ``labels`` are all it can say, None where nobody knows them."""
+    """Looks again at crops."""
 
     @property
     def model(self) -> ModelIdentity: ...
-
-    @property
-    def labels(self) -> Sequence[str] | None: ...
 
     @property
     def workers(self) -> int:
@@ -56,3 +66,31 @@ class Refiner(Protocol):
     async def close(self) -> None:
         """Let go of everything; nothing is asked any more."""
         ...
+
+
+class Judge:
+    """Makes opinions of probabilities ``(labels,)``; ``names`` knows which label is of which class of the edge."""
+
+    def __init__(self, labels: Sequence[str], names: FinerNames, k: int) -> None:
+        self.labels = tuple(labels)
+        self._names = names
+        self._k = k
+
+    def opinion(self, edge_class: str, probabilities: Probabilities) -> Opinion:
+        verdict = self._names.judge(edge_class, probabilities)
+        top = tuple(Guess(guess.label, share(guess.probability)) for guess in self._best(probabilities))
+        agreement = None if verdict.agreement is None else share(verdict.agreement)
+        return Opinion(verdict.label, share(verdict.probability), top, agreement)
+
+    def _best(self, probabilities: Probabilities) -> Sequence[Guess]:
+        return [guess for guess in top_k(probabilities, self.labels, self._k) if guess.probability > 0]
+
+
+def shown(labels: Sequence[str]) -> tuple[str, ...]:
+    """Labels as they may be sent and logged: one line each, and not empty."""
+    return tuple(_CONTROL.sub(" ", label).strip()[:MAX_LABEL_LENGTH] or "unnamed" for label in labels)
+
+
+def share(value: float) -> float:
+    """``value`` between 0 and 1, in six digits: more are noise of the processor."""
+    return round(min(1.0, max(0.0, float(value))), 6)

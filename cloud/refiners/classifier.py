@@ -5,15 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
 from cloud.crops import Crop
 from cloud.errors import ItemError
-from cloud.refiners.base import Opinion
-from models.classifier import Classifier, top_k
+from cloud.refiners.base import Judge, Opinion, shown
+from models.agreement import FinerNames
+from models.classifier import Classifier
 from stream.frame import ModelIdentity, Pixels
 from stream.images import decode
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prepared:
+    pixels: Pixels
+    edge_class: str
 
 
 class ClassifierRefiner:
@@ -21,33 +29,35 @@ class ClassifierRefiner:
 
     def __init__(self, classifier: Classifier, model: ModelIdentity, *, workers: int, max_batch: int, k: int) -> None:
         self.model = model
-        self.labels: Sequence[str] | None = classifier.names
         self.workers = workers
         self._classifier = classifier
+        labels = shown(classifier.names)
+        self._judge = Judge(labels, FinerNames(labels), k)
         self._max_batch = max_batch
-        self._k = k
         self._threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="refine")
 
     async def start(self) -> None:
         """Run the largest batch once on each thread."""
         loop = asyncio.get_running_loop()
-        warming = [
+        warming = (
             loop.run_in_executor(self._threads, self._classifier.warm_up, self._max_batch) for _ in range(self.workers)
-        ]
+        )
         await asyncio.gather(*warming)
 
-    def prepare(self, crop: Crop) -> Pixels:
-        return self._classifier.prepare(decode(crop.jpeg, crop.header))
+    def prepare(self, crop: Crop) -> _Prepared:
+        return _Prepared(self._classifier.prepare(decode(crop.jpeg, crop.header)), crop.edge_class)
 
-    async def refine(self, batch: Sequence[Pixels]) -> Sequence[Opinion | ItemError]:
+    async def refine(self, batch: Sequence[_Prepared]) -> Sequence[Opinion | ItemError]:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._classify, batch)
 
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _classify(self, batch: Sequence[Pixels]) -> list[Opinion | ItemError]:
-        rows = self._classifier.run(np.stack(batch))
+    def _classify(self, batch: Sequence[_Prepared]) -> list[Opinion | ItemError]:
+        rows = self._classifier.run(np.stack([each.pixels for each in batch]))
+        # a network that answers with something else than numbers fails on that crop alone
+        sound = [bool(np.isfinite(row).all()) for row in rows]
         return [
-            Opinion(top_k(row, self._classifier.names, self._k)) if np.isfinite(row).all() else ItemError.failed()
-            for row in rows
+            self._judge.opinion(each.edge_class, row) if fine else ItemError.failed()
+            for each, row, fine in zip(batch, rows, sound, strict=True)
         ]

@@ -11,11 +11,12 @@ import numpy as np
 
 from cloud.crops import Crop
 from cloud.errors import ItemError
-from cloud.refiners.base import Opinion
+from cloud.refiners.base import Judge, Opinion, shown
+from models.agreement import FinerNames
 from models.catalogue import ModelFile
-from models.classifier import Guess
+from models.classifier import Probabilities
 from models.families import Boxes, recognise
-from models.session import Session, inspect, open_session
+from models.session import inspect, open_session
 from stream.errors import ModelError
 from stream.frame import ModelIdentity, NetworkView, Pixels
 from stream.geometry import Letterbox
@@ -35,24 +36,27 @@ _MAX_BOXES = 100
 class _Prepared:
     canvas: Pixels
     letterbox: Letterbox
+    edge_class: str
 
 
 class DetectorRefiner:
-    """Looks at one crop after the other, each batch on a thread of its own; as :class:`cloud.refiners.base.Refiner`."""
+    """Looks at one crop after the other, each batch on a thread of its own; as :class:`cloud.refiners.base.Refiner`.
+
+    Its classes agree with those of the edge that have the same name.
+    """
 
     def __init__(self, model: ModelFile, *, device: str, workers: int, threads: int, k: int) -> None:
         spec = inspect(model)
         self._family = recognise(spec)
-        side = spec.imgsz or (DEFAULT_SIDE_PX, DEFAULT_SIDE_PX)
-        shape = (spec.input.height or side[0], spec.input.width or side[1])
-        self._session: Session = open_session(model, device=device, threads=threads, shape=shape)
-        self._shape = shape
-        self._view = NetworkView(shape[1], shape[0], rgb=spec.input.rgb, placement=spec.input.placement)
-        self._k = k
-        self.model = ModelIdentity(model.name, model.version, model.sha256, model.signer)
-        if not self._family.names:
+        names = shown(self._family.names)
+        if not names:
             raise ModelError(f"{model.name} does not name its classes: write them into its metadata as 'names'")
-        self.labels: Sequence[str] | None = tuple(self._family.names)
+        side = spec.imgsz or (DEFAULT_SIDE_PX, DEFAULT_SIDE_PX)
+        height, width = spec.input.height or side[0], spec.input.width or side[1]
+        self._session = open_session(model, device=device, threads=threads, shape=(height, width))
+        self._view = NetworkView(width, height, rgb=spec.input.rgb, placement=spec.input.placement)
+        self._judge = Judge(names, FinerNames(names, {}), k)
+        self.model = ModelIdentity(model.name, model.version, model.sha256, model.signer)
         self.workers = workers
         self._threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="refine")
 
@@ -60,7 +64,7 @@ class DetectorRefiner:
         await asyncio.get_running_loop().run_in_executor(self._threads, self._session.warm_up)
 
     def prepare(self, crop: Crop) -> _Prepared:
-        return _Prepared(*for_network(crop.jpeg, crop.header, self._view))
+        return _Prepared(*for_network(crop.jpeg, crop.header, self._view), crop.edge_class)
 
     async def refine(self, batch: Sequence[_Prepared]) -> Sequence[Opinion | ItemError]:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._look_at_all, batch)
@@ -75,7 +79,7 @@ class DetectorRefiner:
         try:
             boxes = self._family.decode(
                 self._session.run(prepared.canvas),
-                self._shape,
+                (self._view.height, self._view.width),
                 confidence=MIN_CONFIDENCE,
                 iou=_SUPPRESSION_IOU,
                 max_detections=_MAX_BOXES,
@@ -83,17 +87,16 @@ class DetectorRefiner:
             )
         except ModelError:
             return ItemError.failed()
-        guesses = _in_the_middle(boxes, prepared.letterbox, self._family.names)[: self._k]
-        return Opinion(guesses) if guesses else ItemError.nothing_found()
+        confidences = in_the_middle(boxes, prepared.letterbox, len(self._judge.labels))
+        if not confidences.any():
+            return ItemError.nothing_found()
+        return self._judge.opinion(prepared.edge_class, confidences)
 
 
-def _in_the_middle(boxes: Boxes, letterbox: Letterbox, names: Sequence[str]) -> tuple[Guess, ...]:
-    """The classes of the boxes over the crop's middle, where its subject is, each with its best confidence."""
+def in_the_middle(boxes: Boxes, letterbox: Letterbox, classes: int) -> Probabilities:
+    """The best confidence ``(classes,)`` of each class among the boxes over the crop's middle, where its subject is."""
     middle = np.array([letterbox.left + letterbox.inner_width / 2, letterbox.top + letterbox.inner_height / 2])
     over = np.asarray((boxes.xyxy[:, :2] <= middle).all(axis=1) & (boxes.xyxy[:, 2:] >= middle).all(axis=1))
-    best: dict[str, float] = {}
-    for number, confidence in zip(boxes.class_id[over], boxes.confidence[over], strict=True):
-        name = names[int(number)]
-        best[name] = max(best.get(name, 0.0), min(1.0, float(confidence)))
-    ordered = sorted(best.items(), key=lambda entry: -entry[1])
-    return tuple(Guess(name, confidence) for name, confidence in ordered)
+    best = np.zeros(classes, np.float32)
+    np.maximum.at(best, boxes.class_id[over], boxes.confidence[over])
+    return best

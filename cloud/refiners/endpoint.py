@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cloud.config import EndpointSettings
 from cloud.crops import Crop
 from cloud.errors import ItemError
-from cloud.refiners.base import Opinion
+from cloud.refiners.base import Opinion, share
 from models.classifier import Guess
 from stream.frame import ModelIdentity
 
@@ -22,12 +22,13 @@ MAX_ANSWER_BYTES = 64 << 10
 class _Guess(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    label: str = Field(min_length=1, max_length=200)
+    label: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
     confidence: float = Field(ge=0, le=1, allow_inf_nan=False)
 
 
 class _Answer(_Guess):
     top_k: tuple[_Guess, ...] = Field((), max_length=1000)
+    agreement: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
 
 
 class EndpointRefiner:
@@ -44,7 +45,6 @@ class EndpointRefiner:
         self._session: aiohttp.ClientSession | None = None
         host = urlsplit(settings.url.get_secret_value()).hostname or ""
         self.model = ModelIdentity(settings.name or host, settings.version, "")
-        self.labels: Sequence[str] | None = None
         self.workers = settings.connections
 
     async def start(self) -> None:
@@ -98,7 +98,8 @@ def _opinion(answer: bytes, k: int) -> Opinion:
     except ValidationError as exc:
         raise ValueError("its answer is not what it should be") from exc
     others = [each for each in read.top_k if each.label != read.label]
-    return Opinion(tuple(Guess(each.label, each.confidence) for each in [read, *others][:k]))
+    top = tuple(Guess(each.label, share(each.confidence)) for each in [read, *others][:k])
+    return Opinion(read.label, share(read.confidence), top, read.agreement)
 
 
 def _reason(exc: Exception) -> str:

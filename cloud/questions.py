@@ -1,0 +1,62 @@
+"""What is asked and what is answered, apart from how it travels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from cloud.errors import ItemError
+from cloud.refiners.base import Opinion
+from models.classifier import Guess
+from stream.frame import ModelIdentity
+
+
+@dataclass(frozen=True)
+class Question:
+    """A crop and what the edge takes it for. ``key`` names it for ever."""
+
+    key: str
+    jpeg: bytes
+    edge_class: str
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Tells questions apart that come under the same key."""
+        return hashlib.sha256(self.edge_class.encode("utf-8", "replace") + b"\0" + self.jpeg).digest()
+
+    @property
+    def jpeg_sha256(self) -> str:
+        """The crop's own hash, in hexadecimal."""
+        return hashlib.sha256(self.jpeg).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The refiner's opinion of a crop, and whose it is."""
+
+    opinion: Opinion
+    model: ModelIdentity
+
+
+Outcome = Verdict | ItemError
+
+
+def encode(outcome: Outcome) -> str:
+    """As it is stored."""
+    content = {"error": [outcome.code, str(outcome)]} if isinstance(outcome, ItemError) else asdict(outcome)
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+
+def decode(text: str) -> Outcome:
+    """What :func:`encode` made."""
+    content: dict[str, Any] = json.loads(text)
+    if "error" in content:
+        code, sentence = content["error"]
+        return ItemError(code, sentence, retry=False)
+    said = content["opinion"]
+    top = tuple(Guess(**guess) for guess in said["top"])
+    opinion = Opinion(said["label"], said["confidence"], top, said["agreement"])
+    return Verdict(opinion, ModelIdentity(**content["model"]))

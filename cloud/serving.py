@@ -1,0 +1,105 @@
+"""Running the refiner from the terminal: settings, signals, and its one line."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cloud.app import CloudService
+from cloud.config import CloudSettings, with_token
+from cloud.refiners.base import Refiner
+from cloud.refiners.making import make_refiner
+from stream.config import build, given, load_yaml, merged
+from stream.errors import EXIT_DONE, EXIT_SIGTERM
+from stream.http.settings import require_closed_door
+from stream.redaction import RedactingFilter
+from stream.runtime import LoopThread, SignalStop
+
+END_S = 10.0
+"""From the signal to the end of the process, whatever hangs."""
+
+_POLL_S = 0.25
+
+
+def read_settings(config: Path | None, options: Mapping[str, Any], token: str | None) -> CloudSettings:
+    """The settings of ``config`` with all options that were given laid over them.
+
+    Raises:
+        UsageError: a wrong value or key.
+    """
+    values = merged(load_yaml(config) if config else {}, given(options))
+    if token:
+        values = with_token(values, token)
+    settings = build(CloudSettings, values, origin=str(config) if config else "the command line")
+    return settings.model_copy(update={"mlflow": settings.mlflow.with_environment(os.environ)})
+
+
+def serve(settings: CloudSettings, *, debug: bool) -> int:
+    """Serve until a signal; the exit code."""
+    _set_up_logging(debug=debug)
+    require_closed_door(settings.http)
+    refiner = make_refiner(settings)
+    with LoopThread() as loop:
+        service = loop.submit(_made(settings, refiner)).result()
+        stop = SignalStop(service.stop, loop, lambda: _end_within(END_S + _delivery_s(settings)))
+        try:
+            loop.submit(service.start()).result()
+        except BaseException:
+            loop.submit(service.close()).result()
+            raise
+        _say(f"videodisco cloud: {refiner.model.name} refines on {', '.join(service.addresses)}")
+        _wait(loop.submit(service.run()))
+    code = EXIT_DONE if stop.exit_code is None else stop.exit_code
+    stop.leave_at_once_with(code)
+    if waiting := service.deliver():
+        _complain(waiting)
+    return code
+
+
+async def _made(settings: CloudSettings, refiner: Refiner) -> CloudService:
+    return CloudService(settings, refiner)
+
+
+def _delivery_s(settings: CloudSettings) -> float:
+    """What the end may take longer where somebody wants to wait for MLflow."""
+    return settings.mlflow.flush_s if settings.mlflow.enabled and settings.mlflow.wait else 0.0
+
+
+def _end_within(seconds: float) -> None:
+    """End the process even if a thread is stuck inside a library."""
+    _complain("stopping: finishing what was begun (once more to stop at once)")
+    watchdog = threading.Timer(seconds, os._exit, [EXIT_SIGTERM])
+    watchdog.daemon = True
+    watchdog.start()
+
+
+def _wait(running: concurrent.futures.Future[None]) -> None:
+    """Wait on the main thread, in steps: a signal is handled between two of them."""
+    while not running.done():
+        with contextlib.suppress(concurrent.futures.TimeoutError):
+            running.exception(_POLL_S)
+    running.result()
+
+
+def _set_up_logging(*, debug: bool) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s" if not debug else logging.BASIC_FORMAT))
+    handler.addFilter(RedactingFilter())
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads it
+        print(line, flush=True)  # noqa: T201 - this is the terminal
+
+
+def _complain(line: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"videodisco: {line}", file=sys.stderr, flush=True)  # noqa: T201 - this is the terminal

@@ -113,7 +113,13 @@ checks.negative_data_rejection.enabled = false
 async def fuzz(at: Running, folder: Path, *options: str) -> tuple[int, str]:
     (folder / "schemathesis.toml").write_text(_CONFIGURATION)
     command = [
-        *(sys.executable, "-m", "schemathesis.cli", "run", f"{at.url}/openapi.json",),
+        *(
+            sys.executable,
+            "-m",
+            "schemathesis.cli",
+            "run",
+            f"{at.url}/openapi.json",
+        ),
         *(
             "--max-examples",
             "15",

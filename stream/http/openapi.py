@@ -21,6 +21,7 @@ Mode = Literal["validation", "serialization"]
 Json = dict[str, Any]
 
 _NAMES = {
+    400: "a parameter, the body or the request itself is not valid",
     421: "this service is not called by that name",
     429: "too much at once; the header Retry-After says when to try again",
     401: "nobody said who he is, or the token is wrong",

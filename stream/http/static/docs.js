@@ -50,13 +50,17 @@ function bounds(schema) {
   return words.join(", ");
 }
 
+function meaning(description, schema, optional) {
+  const words = [description?.replace(/\.$/, ""), bounds(schema), optional ? "optional" : ""];
+  return words.filter(Boolean).join("; ");
+}
+
 function fields(schema, all, prefix = "", depth = 0) {
   const found = resolve(schema, all);
   const inner = found.type === "array" && found.items ? resolve(found.items, all) : found;
   if (!inner.properties || depth > DEEPEST) return [];
   return Object.entries(inner.properties).flatMap(([name, each]) => {
-    const needed = inner.required?.includes(name) ? "" : "optional";
-    const words = [each.description, bounds(each), needed].filter(Boolean).join("; ");
+    const words = meaning(each.description, each, !inner.required?.includes(name));
     return [[prefix + name, typeOf(each, all), words], ...fields(each, all, `${prefix}${name}.`, depth + 1)];
   });
 }
@@ -88,7 +92,7 @@ function operationOf(method, path, operation, all, secured) {
   if (operation["x-role"] && secured) body.append(element("p", `Needs the role ${operation["x-role"]}.`));
   if (operation.parameters.length) {
     const rows = operation.parameters.map((each) => [each.name, each.in, typeOf(each.schema, all),
-      [each.description, bounds(each.schema), each.required ? "" : "optional"].filter(Boolean).join("; ")]);
+      meaning(each.description, each.schema, !each.required)]);
     body.append(element("h3", "Parameters"), table(["Name", "In", "Type", "Meaning"], rows));
   }
   if (operation.requestBody) body.append(element("h3", "Body"), ...bodies(operation.requestBody.content, all));

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from edge.cli import bench, cameras, checks, config, probe, run
+from edge.cli import bench, cameras, checks, config, probe, run, serve
 
 
 def mount(app: typer.Typer) -> None:
     """Add the edge's commands to ``app``."""
     app.command("run")(run.run)
     app.command("predict", hidden=True)(run.run)
+    app.command("serve")(serve.serve)
     app.command("probe")(probe.probe)
     app.command("cameras")(cameras.cameras)
     app.command("checks")(checks.checks)

@@ -37,7 +37,7 @@ def execute(
     settings: RunSettings, *, show: bool, reload: Callable[[], RunSettings] | None, quiet: bool, debug: bool
 ) -> int:
     """Run to the end and print what came of it; the exit code."""
-    _set_up_logging(debug=debug)
+    set_up_logging(debug=debug)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     if wants_cameras(settings):
         from edge.cli.execute_live import run_cameras
@@ -77,7 +77,8 @@ def _watch(station: Station, loop: LoopThread, console: Terminal) -> RunReport:
                 display.update(station.progress())
 
 
-def _set_up_logging(*, debug: bool) -> None:
+def set_up_logging(*, debug: bool) -> None:
+    """Warnings, or everything, on the terminal, without credentials."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s" if not debug else logging.BASIC_FORMAT))
     handler.addFilter(RedactingFilter())

@@ -179,7 +179,11 @@ class ImageRoom:
 
     async def _all(self, pictures: Sequence[bytes], wish: Wish) -> list[Seen]:
         loop = asyncio.get_running_loop()
-        detector = await loop.run_in_executor(self._decoders, self.models.detector, wish)
+        detector = self.models.detector(wish, at_hand=True)
+        if detector is None:
+            detector = await loop.run_in_executor(self._decoders, self.models.detector, wish)
+        if detector is None:
+            raise RuntimeError("a model that was loaded is not there")
         if len(pictures) == 1:
             return [await self._one(pictures[0], detector)]
         turns = asyncio.Semaphore(SIDE_BY_SIDE)

@@ -55,8 +55,9 @@ class RequestModels:
         self._own: OrderedDict[str, LoadedModel] = OrderedDict()
         self._shapes: dict[str, list[tuple[int, int]]] = {}
 
-    def detector(self, wish: Wish) -> OnnxDetector:
-        """A detector as wished; loading a model takes a while.
+    def detector(self, wish: Wish, *, at_hand: bool = False) -> OnnxDetector | None:
+        """A detector as wished; loading a model takes a while. With ``at_hand`` this returns at once: None where the
+        model has to be loaded first.
 
         Raises:
             HttpError: a model of this name is not known here.
@@ -66,7 +67,10 @@ class RequestModels:
         usual = self.settings.detector
         wished = {"confidence": wish.confidence, "iou": wish.iou, "classes": wish.classes, "model": wish.model}
         wanted = usual.model_copy(update={key: value for key, value in wished.items() if value is not None})
-        return OnnxDetector(self._loaded(wanted, usual), wanted)
+        loaded = self._cameras().get(wanted.model) or self._own.get(wanted.model)
+        if loaded is None and at_hand:
+            return None
+        return OnnxDetector(loaded or self._load(wanted, usual), wanted)
 
     def view(self, detector: OnnxDetector, width: int, height: int) -> NetworkView:
         """What the network wants to see of such a picture; opens a session for its shape when that is one of few."""
@@ -77,10 +81,7 @@ class RequestModels:
                 opened.append(shape)
             return detector.view(shape[0] * 100, shape[1] * 100)
 
-    def _loaded(self, wanted: DetectorSettings, usual: DetectorSettings) -> LoadedModel:
-        shared = self._cameras().get(wanted.model)
-        if shared is not None:
-            return shared
+    def _load(self, wanted: DetectorSettings, usual: DetectorSettings) -> LoadedModel:
         if wanted.model != usual.model and wanted.model not in known_models():
             raise HttpError(404, f"no model of this name is known here; known are {', '.join(known_models())}")
         with self._loading:

@@ -6,17 +6,9 @@ from pydantic import Field, RootModel
 
 from stream.frame import FrameResult, ModelIdentity
 from stream.http.endpoints import Wire
-from stream.sinks.rows import Row, rounded_rows
+from stream.sinks.rows import rounded_rows
 
 Box = tuple[float, float, float, float]
-
-
-class RefinedAnswer(Wire):
-    """What the cloud said of an object."""
-
-    label: str
-    confidence: float
-    model: str
 
 
 class DetectionAnswer(Wire):
@@ -26,8 +18,6 @@ class DetectionAnswer(Wire):
     class_id: int = Field(description="Its class by number.")
     confidence: float = Field(description="How sure the model is, 0 to 1.")
     bbox: Box = Field(description="x1, y1, x2, y2 in pixels of the upright picture.")
-    track_id: int | None = Field(None, description="Its identity over time; null for single pictures.")
-    refined: RefinedAnswer | None = Field(None, description="What the cloud said; null where it said nothing.")
 
 
 class ModelAnswer(Wire):
@@ -61,21 +51,13 @@ class DetectAnswers(RootModel[tuple[DetectAnswer, ...]]):
 def detections_of(result: FrameResult) -> tuple[DetectionAnswer, ...]:
     """The boxes of a result, the surest first."""
     rows = sorted(rounded_rows(result), key=lambda row: row.confidence, reverse=True)
-    return tuple(_detection(row, result) for row in rows)
+    return tuple(
+        DetectionAnswer.model_construct(
+            class_name=row.class_name, class_id=row.class_id, confidence=row.confidence, bbox=row.xyxy
+        )
+        for row in rows
+    )
 
 
 def model_answer(identity: ModelIdentity) -> ModelAnswer:
     return ModelAnswer(name=identity.name, version=identity.version, sha256=identity.sha256)
-
-
-def _detection(row: Row, result: FrameResult) -> DetectionAnswer:
-    said = result.refined.get(-1 if row.track_id is None else row.track_id)
-    refined = RefinedAnswer(label=said.label, confidence=round(said.confidence, 4), model=said.model) if said else None
-    return DetectionAnswer.model_construct(
-        class_name=row.class_name,
-        class_id=row.class_id,
-        confidence=row.confidence,
-        bbox=row.xyxy,
-        track_id=row.track_id,
-        refined=refined,
-    )

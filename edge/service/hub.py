@@ -1,0 +1,85 @@
+"""What the endpoints of the service share: the station, once it is there, and how it is changed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from edge.cameras.station import CameraStation
+from edge.config import RunSettings
+from edge.service.configuration import ConfigDocument
+from edge.service.looking import ImageRoom
+from edge.service.models import RequestModels
+from stream.errors import VideoDiscoError
+from stream.http.errors import HttpError
+from stream.machine import usable_cores
+
+
+@dataclass(slots=True)
+class Hub:
+    """Belongs to the loop. ``station`` and what depends on it are None until the models are loaded."""
+
+    settings: RunSettings
+    document: ConfigDocument
+    station: CameraStation | None = None
+    room: ImageRoom | None = None
+    models: RequestModels | None = None
+    decoders: Executor = field(default_factory=lambda: ThreadPoolExecutor(usable_cores(), "picture"))
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def running(self) -> CameraStation:
+        """The station. Raises HttpError 503 while it is being made."""
+        if self.station is None:
+            raise _loading()
+        return self.station
+
+    @property
+    def images(self) -> ImageRoom:
+        """Where pictures are looked at. Raises HttpError 503 while the models are loaded."""
+        if self.room is None:
+            raise _loading()
+        return self.room
+
+    def opened(self, station: CameraStation, models: RequestModels, room: ImageRoom) -> None:
+        """The models are loaded."""
+        self.station, self.models, self.room = station, models, room
+
+    def close(self) -> None:
+        self.decoders.shutdown(wait=False, cancel_futures=True)
+
+    async def apply(self, settings: RunSettings) -> list[str]:
+        """Take over changed settings; sentences about what changed. One after the other.
+
+        Raises:
+            UsageError, SourceError, ModelError: then nothing is changed.
+            HttpError: 503 while the station is being made.
+        """
+        station = self.running
+        async with self.changing:
+            told = await station.apply(settings)
+            self.settings = settings
+            if self.models is not None:
+                self.models.settings = settings
+            return told
+
+    async def models_ready(self) -> str | None:
+        return "they are being loaded" if self.room is None else None
+
+    async def cameras_ready(self) -> str | None:
+        """Which cameras are not as they should be."""
+        if self.station is None:
+            return "they have not begun"
+        now_s = time.monotonic()
+        states = {name: self.station.status_of(name, now_s).state for name in self.station.listed}
+        lacking = [f"{name} is {state.replace('_', ' ')}" for name, state in states.items() if state not in _AS_WISHED]
+        return ", ".join(lacking) or None
+
+
+_AS_WISHED = frozenset({"live", "paused"})
+
+
+def _loading() -> VideoDiscoError:
+    return HttpError(503, "the models are still being loaded", retry_after_s=1, cause="loading")

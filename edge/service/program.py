@@ -1,0 +1,152 @@
+"""The service from its first to its last moment: it listens at once and is drained at its end.
+
+listen -> load the models -> run the cameras ... -> stop listening, finish requests, end the cameras
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import cv2
+
+from edge.cameras.station import CameraStation, Lasting
+from edge.report import RunReport
+from edge.run_folder import open_lasting_folder
+from edge.service.detect import Detection
+from edge.service.hub import Hub
+from edge.service.looking import ImageRoom
+from edge.service.models import RequestModels, Wish
+from stream.errors import ModelError
+from stream.http.app import About, Instruments, build_app
+from stream.http.endpoints import Endpoint
+from stream.http.service import Service
+from stream.sources.status import SourceStatus
+
+if TYPE_CHECKING:
+    from stream.pipeline import Detector
+
+log = logging.getLogger(__name__)
+
+DRAIN_S = 9.0
+"""How long requests may take to finish once the service is told to stop."""
+
+CAMERAS_AFTER_S = 2.0
+"""So long the cameras and with them the inference threads go on for requests that are being answered."""
+
+WARM_UP_SIZES = ((1280, 720), (640, 480))
+"""Pictures that the usual model is made ready for; of other shapes the first waits some hundred milliseconds."""
+
+
+class ServeProgram:
+    """One service. :meth:`run` on the loop; :meth:`stop` there as well. ``on_listening`` is told the addresses.
+
+    ``wrap_detector`` lays something around each camera's detector, for measurements.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        *,
+        on_listening: Callable[[Sequence[str]], None] = lambda _addresses: None,
+        on_ready: Callable[[], None] = lambda: None,
+        on_state: Callable[[str, SourceStatus], None] = lambda _name, _status: None,
+        on_note: Callable[[str], None] = lambda _note: None,
+        wrap_detector: Callable[[Detector], Detector] = lambda detector: detector,
+    ) -> None:
+        self.hub = hub
+        self._on_listening = on_listening
+        self._on_ready = on_ready
+        self._on_state = on_state
+        self._on_note = on_note
+        self._wrap_detector = wrap_detector
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Finish what is being answered and recorded, and end."""
+        self._stopping.set()
+
+    async def run(self) -> RunReport | None:
+        """Serve until stopped; None when it was stopped before the models were loaded.
+
+        Raises:
+            UsageError: it cannot listen, or a setting cannot be used.
+            ModelError, OutputError: the model is refused, or the folder cannot be written.
+        """
+        settings = self.hub.settings.serve.http
+        checks = {"models": self.hub.models_ready, "cameras": self.hub.cameras_ready}
+        app = build_app(settings, self._endpoints(), about=_about(), instruments=Instruments(ready=checks))
+        service = Service(app, settings)
+        await service.start()
+        self._on_listening(service.addresses)
+        ended = asyncio.create_task(self._until_stopped(service), name="drain")
+        try:
+            station = await self._load()
+            return None if self._stopping.is_set() else await station.run()
+        finally:
+            self._stopping.set()
+            await ended
+            self.hub.close()
+
+    async def _load(self) -> CameraStation:
+        loop = asyncio.get_running_loop()
+        station = await loop.run_in_executor(self.hub.decoders, self._make_station)
+        models = RequestModels(station.settings, lambda: station.assembly.models, station.assembly.slots)
+        await loop.run_in_executor(self.hub.decoders, _warm_up, models)
+        images = self.hub.settings.serve.images
+        lane = station.assembly.pool.task_lane(images.queue)
+        self.hub.opened(station, models, ImageRoom(images, models, lane, self.hub.decoders))
+        self._on_ready()
+        return station
+
+    def _make_station(self) -> CameraStation:
+        settings = self.hub.settings
+        return CameraStation(
+            settings,
+            on_state=self._on_state,
+            on_note=self._on_note,
+            wrap_detector=self._wrap_detector,
+            lasting=Lasting(open_lasting_folder(settings)),
+        )
+
+    async def _until_stopped(self, service: Service) -> None:
+        await self._stopping.wait()
+        begun_s = time.monotonic()
+        draining = asyncio.create_task(service.drain(DRAIN_S))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(draining), CAMERAS_AFTER_S)
+        if self.hub.station is not None:
+            self.hub.station.stop()
+        await draining
+        log.info("drained in %.1f s", time.monotonic() - begun_s)
+
+    def _endpoints(self) -> list[Endpoint]:
+        return Detection(self.hub).endpoints()
+
+
+def _warm_up(models: RequestModels) -> None:
+    """Open what most pictures need. Raises ModelError, UsageError."""
+    detector = models.detector(Wish())
+    if detector is None:
+        raise ModelError("the model cannot be loaded")
+    for width, height in WARM_UP_SIZES:
+        models.view(detector, width, height)
+
+
+def _about() -> About:
+    return About(
+        "edge",
+        "VideoDisco edge",
+        version("videodisco"),
+        "Object detection in pictures, and the cameras that run here.",
+    )
+
+
+def quiet_decoders() -> None:
+    """What is wrong with strangers' pictures is told to them, not to the terminal."""
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -81,6 +81,7 @@ class Refinery:
         )
         self._working: dict[Name, _Entry] = {}
         self._storing = True
+        self._closed = False
 
     @property
     def waiting(self) -> int:
@@ -107,7 +108,10 @@ class Refinery:
         return await asyncio.gather(*waits)
 
     async def close(self) -> None:
-        """Refuse what waits for a batch, finish what is in one, and let go of threads and files."""
+        """Refuse what waits for a batch, finish what is in one, and let go of threads and files; again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         await self._dispatcher.close()
         if tasks := [entry.task for entry in self._working.values()]:
             await asyncio.wait(tasks)

@@ -25,6 +25,7 @@ from stream.frame import ModelIdentity
 from stream.images import decode
 
 MODEL = wire.EdgeModel(name="edge", version="1", sha256="ab" * 32)
+OBEDIENT = ModelIdentity("obedient", "1", "cd" * 32)
 TRUCK = Opinion("fire truck", 0.75, (Guess("fire truck", 0.75), Guess("tow truck", 0.125)), 0.875)
 
 
@@ -115,7 +116,7 @@ class ObedientRefiner:
     """
 
     workers: int = 1
-    model: ModelIdentity = ModelIdentity("obedient", "1", "cd" * 32)
+    model: ModelIdentity = OBEDIENT
     poison_px: frozenset[int] = frozenset()
     batches: list[list[int]] = field(default_factory=list)
     failure: Exception | None = None
@@ -130,7 +131,7 @@ class ObedientRefiner:
         pass
 
     def prepare(self, crop: Crop) -> int:
-        return decode(crop.jpeg, crop.header).shape[1]
+        return int(decode(crop.jpeg, crop.header).shape[1])
 
     async def refine(self, batch: Sequence[Any]) -> Sequence[Opinion | ItemError]:
         self.batches.append(list(batch))

@@ -16,7 +16,7 @@ DEMO_CLIP = $(shell $(BIN)/python -c "from importlib.metadata import files; prin
 YOLO := .cache/nudenet/nudenet/320n.onnx
 CLIPS := .cache/opencv-doc/usr/share/doc/opencv-doc/examples/data/vtest.avi
 
-.PHONY: demo test check bench soak clean system clips parts
+.PHONY: demo test check bench bench-peers soak clean system clips parts
 
 demo: $(VENV)/demo system
 	$(BIN)/videodisco run "$(DEMO_CLIP)" --save --project runs --name demo $(DEMO_FLAGS)
@@ -35,6 +35,17 @@ check: $(VENV)/dev
 
 bench: $(VENV)/dev system clips
 	$(BIN)/videodisco bench $(CLIPS) $(BENCH_FLAGS)
+
+# The same model and file through ultralytics and supervision, in an environment of their own (5 GB; AGPL, not ours).
+PEERS := .cache/peers
+PEERS_MODEL := $(PEERS)/yolov8n.onnx
+bench-peers: $(VENV)/dev system clips $(PEERS_MODEL)
+	$(BIN)/videodisco bench $(CLIPS) --peers $(PEERS)/bin/python --model $(PEERS_MODEL) $(BENCH_FLAGS)
+
+$(PEERS_MODEL):
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check ultralytics onnx onnxruntime supervision
+	cd $(PEERS) && bin/python -c "from ultralytics import YOLO; YOLO('yolov8n.yaml').export(format='onnx', imgsz=640)"
 
 # Four cameras, one of them flapping and one hostile, for a quarter of an hour.
 soak: $(VENV)/dev system clips parts

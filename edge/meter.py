@@ -38,6 +38,8 @@ class RunMeter:
         self._window_s = window_s
         self._closes_at_s = now_s + window_s
         self._listener = listener
+        self._first_s: float | None = None
+        self._last_s = now_s
         self._stages: deque[tuple[str, float]] = deque()
 
     def frame_in(self, now_s: float, depth: int) -> None:
@@ -45,8 +47,10 @@ class RunMeter:
         self._window.queue_depth(depth)
 
     def frame_out(self, now_s: float, result: FrameResult) -> None:
-        if self.frames == 0:
+        if self._first_s is None:
+            self._first_s = now_s
             self._listener.first_result()
+        self._last_s = now_s
         self.frames += 1
         self._window.frame_out(now_s, result.timings, len(result.detections))
         self._count(result)
@@ -67,6 +71,12 @@ class RunMeter:
         snapshot = self.close_window(now_s)
         if snapshot.frames_in or snapshot.frames_out:
             self._listener.window(snapshot)
+
+    @property
+    def steady_fps(self) -> float:
+        """Results a second from the first to the last: without the start."""
+        took_s = self._last_s - (self._first_s or self._last_s)
+        return (self.frames - 1) / took_s if took_s > 0 else 0.0
 
     def objects(self) -> dict[str, int]:
         """How many different tracks of each class were seen, most first."""

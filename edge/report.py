@@ -53,6 +53,8 @@ class RunReport:
     detections: Mapping[str, int]
     objects: Mapping[str, int]
     stopped: bool
+    steady_fps: float = 0.0
+    """Results a second from the first to the last: without the start."""
     errors: tuple[str, ...] = ()
     """What went wrong with the run's own files."""
 
@@ -79,6 +81,7 @@ class RunReport:
             "frames": self.frames,
             "seconds": round(self.seconds, 3),
             "fps": round(self.fps, 2),
+            "steady_fps": round(self.steady_fps, 2),
             "model": asdict(self.model),
             "provider": self.provider,
             "slots": self.slots,

@@ -253,6 +253,7 @@ class Station:
             figures=self._meter.totals.snapshot(),
             detections=dict(self._meter.detections.most_common()),
             objects=self._meter.objects(),
+            steady_fps=self._meter.steady_fps,
             stopped=self._stopped,
             errors=tuple(self._failures),
         )

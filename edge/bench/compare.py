@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
@@ -30,14 +31,19 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Wall seconds of each turn."""
+    """Wall seconds of each turn; and of our programs the frames a second from the first to the last frame."""
 
     name: str
     seconds: tuple[float, ...]
+    steady_fps: tuple[float, ...] = ()
 
     @property
     def median_s(self) -> float:
         return statistics.median(self.seconds)
+
+    @property
+    def median_steady_fps(self) -> float | None:
+        return statistics.median(self.steady_fps) if self.steady_fps else None
 
 
 def contenders(clip: Path) -> list[Contender]:
@@ -57,13 +63,16 @@ def contenders(clip: Path) -> list[Contender]:
 def compare(programs: Sequence[Contender], turns: int) -> list[Measured]:
     """Run the programs one after the other, ``turns`` times round, so that a busy moment hits them all alike."""
     seconds: dict[str, list[float]] = {program.name: [] for program in programs}
+    steady: dict[str, list[float]] = {program.name: [] for program in programs}
     for _ in range(turns):
         for program in programs:
-            seconds[program.name].append(_run(program))
-    return [Measured(name, tuple(values)) for name, values in seconds.items()]
+            took_s, steady_fps = _run(program)
+            seconds[program.name].append(took_s)
+            steady[program.name] += [] if steady_fps is None else [steady_fps]
+    return [Measured(name, tuple(values), tuple(steady[name])) for name, values in seconds.items()]
 
 
-def _run(program: Contender) -> float:
+def _run(program: Contender) -> tuple[float, float | None]:
     with tempfile.TemporaryDirectory() as folder:
         arguments = [sys.executable, *(part.replace("{folder}", folder) for part in program.arguments)]
         begun_s = time.monotonic()
@@ -72,9 +81,11 @@ def _run(program: Contender) -> float:
         )
         elapsed_s = time.monotonic() - begun_s
         _wait_for_courier(Path(folder))
+        summary = Path(folder) / "run" / "summary.json"
+        steady_fps = json.loads(summary.read_text(encoding="utf-8"))["steady_fps"] if summary.exists() else None
     if done.returncode != 0:
         raise VideoDiscoError(f"{program.name} failed with code {done.returncode}: {done.stderr.strip()[-500:]}")
-    return elapsed_s
+    return elapsed_s, steady_fps
 
 
 def _wait_for_courier(home: Path) -> None:

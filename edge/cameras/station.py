@@ -329,6 +329,7 @@ class CameraStation:
             figures=self.meter.totals.snapshot(),
             detections=dict(self.meter.detections.most_common()),
             objects=self.meter.objects(),
+            steady_fps=self.meter.steady_fps,
             stopped=False,  # there is no other end for cameras
             errors=tuple(self._failures),
         )

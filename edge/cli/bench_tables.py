@@ -10,6 +10,7 @@ from rich.table import Table
 from edge.bench.bound import Bound
 from edge.bench.compare import Measured
 from edge.bench.live import LiveFigures
+from edge.bench.peers import Peer, against
 
 
 def bound_table(bound: Bound) -> Table:
@@ -28,13 +29,26 @@ def comparison_table(measured: Sequence[Measured], frames: int, bound: Bound) ->
     table = Table(
         "program", title=f"whole runs, start-up included, {bound.cores} cores", title_justify="left", box=None
     )
-    for column in ("seconds", "fps", "x plain", "of the bound"):
+    for column in ("seconds", "fps", "x plain", "of the bound", "without its start"):
         table.add_column(column, justify="right")
     plain_s = measured[0].median_s
     for each in measured:
-        fps = frames / each.median_s
-        share = "" if "float" in each.name else f"{fps / bound.fps(recording='recording' in each.name):.2f}"
-        table.add_row(each.name, f"{each.median_s:.1f}", f"{fps:.1f}", f"{plain_s / each.median_s:.2f}", share)
+        fps, steady_fps = frames / each.median_s, each.median_steady_fps
+        bound_fps = bound.fps(recording="recording" in each.name)
+        is_float = "float" in each.name  # the bound is of the INT8 build
+        share = "" if is_float else f"{fps / bound_fps:.2f}"
+        steady = "" if is_float or steady_fps is None else f"{steady_fps / bound_fps:.2f}"
+        table.add_row(each.name, f"{each.median_s:.1f}", f"{fps:.1f}", f"{plain_s / each.median_s:.2f}", share, steady)
+    return table
+
+
+def peers_table(programs: Sequence[Peer]) -> Table:
+    """Medians from the first frame to the last, and how many times Ultralytics' own each is."""
+    table = Table("program", title="first frame to last, start-up left out", title_justify="left", box=None)
+    for column in ("fps", "x ultralytics"):
+        table.add_column(column, justify="right")
+    for each in programs:
+        table.add_row(each.name, f"{each.median_fps:.1f}", f"{against(programs, each):.2f}")
     return table
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from models.catalogue import INT8, ModelFile, content_of, default_build
 from models.describe import describe
+from models.families import fitting
 from models.providers import options_of
 from models.runtime import ORT_ERRORS, create, first_line, options_for
 from models.session import provider_for
@@ -69,9 +70,10 @@ class Classifier:
         Raises:
             ModelError: the network fails on them.
         """
-        if not crops:
-            return np.zeros((0, len(self.names)), np.float32)
-        return self.run(np.stack([self.prepare(crop) for crop in crops]))
+        pictures = np.zeros((len(crops), self.height, self.width, 3), np.uint8)
+        for number, crop in enumerate(crops):
+            pictures[number] = self.prepare(crop)
+        return self.run(pictures)
 
     def prepare(self, crop: Pixels) -> Pixels:
         """A uint8 ``(h, w, 3)`` BGR crop as the network sees it: ``(height, width, 3)``, in RGB where it takes that.
@@ -98,6 +100,8 @@ class Classifier:
                 f"{self._spec.name} takes uint8 (n, {self.height}, {self.width}, 3) pixels, got"
                 f" {pictures.dtype} {pictures.shape}"
             )
+        if not len(pictures):
+            return np.zeros((0, len(self.names)), np.float32)
         step = self._batch or MAX_BATCH
         parts = [self._scores(pictures[begin : begin + step]) for begin in range(0, len(pictures), step)]
         scores = parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -153,7 +157,7 @@ def open_classifier(
     provider = provider_for(device)
     runtime = create(str(model.path), content_of(model), options_for(threads), options_of(provider, threads, None))
     spec = describe(model.name, runtime)
-    if spec.task not in ("classify", "detect") or len(spec.outputs[0].shape) not in (2, 4):
+    if not _may_classify(spec):
         outputs = ", ".join(str(output) for output in spec.outputs)
         raise ModelError(f"{model.name} is no classifier: its task is {spec.task!r}, its outputs are {outputs}")
     if preparation is not None:
@@ -165,6 +169,13 @@ def top_k(probabilities: Probabilities, names: Sequence[str], k: int = 5) -> tup
     """The ``k`` most probable labels of one row, best first; of equals the one with the lower number."""
     best = np.argsort(-probabilities, kind="stable")[:k]
     return tuple(Guess(names[number], float(probabilities[number])) for number in best)
+
+
+def _may_classify(spec: ModelSpec) -> bool:
+    """Whether a model gives each picture a row of scores. One whose exporter wrote no task is taken for a detector."""
+    shape = spec.outputs[0].shape
+    is_row = len(shape) == 2 or (len(shape) == 4 and shape[2:] == (1, 1))
+    return is_row and (spec.task == "classify" or (spec.task == "detect" and fitting(spec) is None))
 
 
 def _prepared(wants: InputSpec, preparation: Preparation) -> InputSpec:

@@ -91,6 +91,8 @@ def _contents(
     contents: dict[str, NDArray[Any]] = {}
     for key in order:
         (count,) = struct.unpack_from("<q", content, place)
+        if not 0 <= count <= (len(content) - place - 8) // np.dtype(dtypes[key]).itemsize:
+            raise ValueError("the PyTorch file ends before its tensors do")
         contents[key] = np.frombuffer(content, dtypes[key], count, place + 8)
         place += 8 + contents[key].nbytes
     if place != len(content):

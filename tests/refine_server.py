@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 import time
 from collections import Counter
@@ -50,7 +51,7 @@ def verdict(item: Item) -> dict[str, Any]:
 
 
 def answer(results: list[dict[str, Any]]) -> web.Response:
-    return web.json_response({"version": 1, "answers": results})
+    return web.json_response({"version": 1, "results": results})
 
 
 async def good(request: web.Request, asked: Asked) -> web.StreamResponse:
@@ -61,8 +62,9 @@ class RefineServer:
     """Runs in a thread of its own; ``behave`` may be changed at any time. ``answered`` counts by key how often a
     verdict was given, ``asked`` holds every request that arrived."""
 
-    def __init__(self, behave: Behaviour = good, port: int = 0) -> None:
+    def __init__(self, behave: Behaviour = good, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.behave = behave
+        self._tls = tls
         self.port = port
         self.asked: list[Asked] = []
         self.answered: Counter[str] = Counter()
@@ -74,7 +76,7 @@ class RefineServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"https://localhost:{self.port}" if self._tls else f"http://127.0.0.1:{self.port}"
 
     @property
     def keys(self) -> list[str]:
@@ -109,7 +111,7 @@ class RefineServer:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, shutdown_timeout=0.05, handler_cancellation=True)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=self._tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
 
@@ -140,8 +142,8 @@ class RefineServer:
 
     def _count(self, response: web.Response) -> None:
         try:
-            results = json.loads(response.text or "")["answers"]
-        except (ValueError, KeyError, TypeError):
+            results = json.loads(response.text or "")["results"]
+        except (ValueError, KeyError, TypeError, RecursionError):
             return
         with self._changed:
             self.answered.update(each["key"] for each in results if "label" in each)
@@ -183,7 +185,7 @@ def slow(seconds: float, then: Behaviour = good) -> Behaviour:
 
 async def half(request: web.Request, asked: Asked) -> web.StreamResponse:
     """Promises more than it sends, and hangs up."""
-    whole = json.dumps({"version": 1, "answers": [verdict(item) for item in asked.items]}).encode()
+    whole = json.dumps({"version": 1, "results": [verdict(item) for item in asked.items]}).encode()
     response = web.StreamResponse(headers={"Content-Length": str(len(whole))})
     await response.prepare(request)
     await response.write(whole[: len(whole) // 2])

@@ -10,12 +10,12 @@ from types import TracebackType
 
 import aiohttp
 
-from edge.escalation.codec import WireError, decode, encode
+from edge.escalation.codec import decode, encode
 from edge.escalation.exchange import Failure, Reply, Request, RequestFailedError
 from edge.escalation.parcel import Parcel
 from edge.escalation.settings import ClientSettings, EscalationSettings
 from stream.errors import UsageError
-from stream.wire import LIMITS, REFINE_PATH
+from stream.wire import LIMITS, REFINE_PATH, WireError
 
 
 class RefineClient:
@@ -80,10 +80,10 @@ async def _limited(response: aiohttp.ClientResponse) -> bytes:
     parts, size_bytes = [], 0
     async for part in response.content.iter_chunked(1 << 16):
         size_bytes += len(part)
-        if size_bytes > LIMITS.max_answers_bytes:
+        if size_bytes > LIMITS.max_reply_bytes:
             response.close()  # the connection is not used again: nobody reads the rest
             raise RequestFailedError(
-                Failure.PASSING, "answer_too_large", f"its answer is larger than {LIMITS.max_answers_bytes} bytes"
+                Failure.PASSING, "answer_too_large", f"its answer is larger than {LIMITS.max_reply_bytes} bytes"
             )
         parts.append(part)
     return b"".join(parts)

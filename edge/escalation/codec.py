@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from edge.escalation.exchange import Reply
 from edge.escalation.parcel import Parcel
 from edge.escalation.results import Verdict
-from stream.wire import Crop, EdgeModel, Failed, Item, Refined, WireError, decode_answers, encode_request
+from stream.wire import Crop, EdgeModel, Failed, Item, Refined, decode_reply, encode_request
 
 # Names that users and models choose, on their way into a message that takes only what may be logged.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
@@ -30,14 +30,15 @@ def encode(parcels: Sequence[Parcel]) -> tuple[bytes, str]:
 
 
 def decode(body: bytes, asked: Collection[str]) -> Reply:
-    """Raises WireError when it is no answer to what was asked."""
+    """Raises WireError when it is no reply."""
+    said = decode_reply(body, asked)
     verdicts, transient = {}, {}
-    for key, answer in decode_answers(body, asked).items():
+    for key, answer in said.answers.items():
         if isinstance(answer, Failed) and answer.error.retry:
             transient[key] = answer.error.code
         else:
             verdicts[key] = _verdict(answer)
-    return Reply(verdicts, transient)
+    return Reply(verdicts, transient, strangers=said.strangers, senseless=said.senseless)
 
 
 def _item(parcel: Parcel) -> Item:
@@ -76,6 +77,3 @@ def _verdict(answer: Refined | Failed) -> Verdict:
         model_version=answer.model.version,
         top=tuple((guess.label, guess.confidence) for guess in answer.top_k),
     )
-
-
-__all__ = ["Reply", "UnsendableError", "WireError", "decode", "encode"]

@@ -182,8 +182,9 @@ class _Office:
         self.forwarder.wake()
 
     def close(self, within_s: float) -> None:
-        if self._loop is not None and self._ended is not None:
-            self._loop.call(self.forwarder.stop, within_s)
+        loop, self._loop = self._loop, None
+        if loop is not None and self._ended is not None:
+            loop.call(self.forwarder.stop, within_s)
             try:
                 self._ended.result(within_s + JOIN_S)
             except NotInTimeError:

@@ -55,7 +55,10 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What was said about crops that were asked about, by key: verdicts, and codes of errors that pass. Crops that are
-    in neither were not answered."""
+    in neither were not answered. ``strangers`` are answers about others or about one twice, ``senseless`` those that
+    are none."""
 
     verdicts: Mapping[str, Verdict]
     transient: Mapping[str, str] = field(default_factory=dict)
+    strangers: int = 0
+    senseless: int = 0

@@ -118,7 +118,7 @@ class Forwarder:
         self._failed_in_row = 0
         self._trim_at_s = float("-inf")
         self._held: tuple[int, str] | None = None
-        self._has_turn = False
+        self._has_turn: bool | None = None  # nobody has asked yet
         self._seen_row = 0
         self._stop_at_s: float | None = None
         self._woken = asyncio.Event()
@@ -159,7 +159,7 @@ class Forwarder:
     def _is_over(self) -> bool:
         if self._stop_at_s is None:
             return False
-        if self._clock() >= self._stop_at_s or not self._has_turn:
+        if self._clock() >= self._stop_at_s or self._has_turn is False:
             return True
         if self._in_flight:
             return False
@@ -308,6 +308,9 @@ class Forwarder:
     def _take(self, batch: Sequence[Waiting], reply: Reply) -> int:
         """Keep what was answered, on disk before it leaves the queue; how many were."""
         means, now_s = self._means, self._clock()
+        for cause, count in (("unknown_id", reply.strangers), ("senseless", reply.senseless)):
+            if count:
+                means.tally.by_cause("failures", cause, count)
         taken = [each for each in batch if each.parcel.key in reply.verdicts]
         left = [each for each in batch if each.parcel.key not in reply.verdicts]
         answered_s = self._wall_clock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -94,7 +95,9 @@ class Client:
 
     async def post(self, body: bytes, content_type: str, **headers: str) -> Replied:
         sent = {"Content-Type": content_type, **headers}
-        async with self._session.post(f"{self._url}{wire.REFINE_PATH}", data=body, headers=sent) as response:
+        async with self._session.post(
+            f"{self._url}{wire.REFINE_PATH}", data=io.BytesIO(body), headers=sent
+        ) as response:
             return Replied(response.status, await response.read(), dict(response.headers))
 
     async def get(self, path: str, **headers: str) -> Replied:

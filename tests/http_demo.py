@@ -126,6 +126,19 @@ class Demo:
         call.note(weight_kg=call.body.weight_kg, source="rtsp://user:hunter2@camera/")
         return Answer(call.body, 201 if made else 200)
 
+    async def change_slowly(self, call: Call) -> Result:
+        self.started.set()
+        await self.release.wait()
+        self.things["slow"] = Thing(weight_kg=1)
+        call.note(done=True)
+        return None
+
+    async def break_off(self, call: Call) -> Result:
+        response = web.StreamResponse(headers={"Content-Type": "text/plain", "Content-Length": "100"})
+        await response.prepare(call.request)
+        await response.write(b"so far")
+        raise ValueError("a bug in the middle")
+
     async def delete_thing(self, call: Call) -> Result:
         if self.things.pop(call.path.name, None) is None:
             raise HttpError(404, "there is no such thing")
@@ -211,6 +224,8 @@ class Demo:
             Endpoint("DELETE", "/things/{name}", self.delete_thing, "Drop", change="thing.delete", **change),
             Endpoint("POST", "/admin", self.wait, "For owners", role=Role.ADMIN),
             Endpoint("GET", "/trouble", self.trouble, "Fail", query=TroubleQuery, documented=False),
+            Endpoint("GET", "/half", self.break_off, "Half an answer", documented=False),
+            Endpoint("POST", "/slow", self.change_slowly, "Slow", change="thing.slow", documented=False),
             Endpoint("GET", "/wait", self.wait, "Wait", documented=False),
             Endpoint("GET", "/big", self.big, "Much", answers={200: everything}, documented=False),
             Endpoint("GET", "/live", self.live, "Live", answers={200: everything}, lasting=True, documented=False),

@@ -222,6 +222,7 @@ async def test_what_aiohttp_refuses_has_our_shape() -> None:
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 431),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: a\r\n" * 200 + b"\r\n", 400),
         (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.0\r\n\r\n", 200),
         (b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
         (b"GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
         (b"GET //evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
@@ -238,6 +239,16 @@ async def test_odd_heads(sent: bytes, status: int) -> None:
         assert reply.status == status, reply.body
         if status >= 400:
             assert reply.error
+
+
+@on_loop
+async def test_an_answer_that_breaks_off_is_cut_not_mended(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as at, at.socket(b"GET /half HTTP/1.1\r\nHost: localhost\r\n\r\n") as peer:
+        async with asyncio.timeout(5):
+            sent = await peer.reader.read()
+        assert sent.startswith(b"HTTP/1.1 200")
+        assert sent.endswith(b"\r\n\r\nso far")
+        assert [record.exc_info is not None for record in caplog.records] == [True]
 
 
 @on_loop
@@ -406,6 +417,22 @@ async def test_changes_are_recorded_with_their_end_and_without_secrets(tmp_path:
     assert first["request_id"] == made.headers["X-Request-Id"]
     assert first["details"] == {"name": "a", "weight_kg": 2.0, "source": "rtsp://***@camera/"}
     assert first["time"].endswith("Z")
+
+
+@on_loop
+async def test_a_change_is_done_whole_though_nobody_waits_for_it(tmp_path: Path) -> None:
+    demo, path = Demo(), tmp_path / "audit.jsonl"
+    async with running(demo, audit_log=path) as at:
+        async with at.socket(b"POST /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"):
+            await demo.started.wait()
+        draining = asyncio.create_task(at.service.drain(5.0))
+        await asyncio.sleep(0.05)
+        assert not draining.done()
+        demo.release.set()
+        await draining
+    (line,) = [json.loads(text) for text in path.read_text().splitlines()]
+    assert (line["change"], line["status"], line["details"]) == ("thing.slow", 204, {"done": True})
+    assert "slow" in demo.things
 
 
 @on_loop

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from stream.http.auth import OPEN, Doorkeeper, require, token_of
 from stream.http.client import Network, Seen, counted_as, seen
@@ -126,8 +127,8 @@ def test_programs_send_no_origin_but_then_a_cookie_is_not_enough() -> None:
 
 
 def look(peer: str, **headers: str) -> Seen:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return seen(peer, tls=False, headers=named, proxies=PROXIES)
+    named = CIMultiDict((name.replace("_", "-"), line) for name, text in headers.items() for line in text.split("\n"))
+    return seen(peer, tls=False, headers=CIMultiDictProxy(named), proxies=PROXIES)
 
 
 def test_only_trusted_proxies_are_believed() -> None:
@@ -140,6 +141,8 @@ def test_only_trusted_proxies_are_believed() -> None:
 def test_the_nearest_stranger_counts() -> None:
     assert look("10.0.0.1", X_Forwarded_For="6.6.6.6, 1.2.3.4, 10.0.0.2").client == "1.2.3.4"
     assert look("10.0.0.1", X_Forwarded_For="6.6.6.6, garbage, 10.0.0.2").client == "10.0.0.2"
+    assert look("10.0.0.1", X_Forwarded_For="6.6.6.6\n1.2.3.4").client == "1.2.3.4", "a line of its own comes last"
+    assert not look("10.0.0.1", X_Forwarded_Proto="https\nhttp").secure
     assert look("10.0.0.1", X_Forwarded_For="").client == "10.0.0.1"
     assert look("10.0.0.1", X_Forwarded_For="10.0.0.3").client == "10.0.0.3"
 

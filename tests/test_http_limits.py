@@ -27,6 +27,7 @@ async def test_a_body_is_refused_by_what_it_says_and_by_what_comes() -> None:
         assert (await at.ask("POST", "/detect", data=bytes(MIB), headers=JPEG)).json["sizes"] == [MIB]
         said = await at.ask("POST", "/detect", data=bytes(MIB + 1), headers=JPEG)
         assert (said.status, said.error) == (413, "the body is larger than 1 MiB")
+        assert said.headers["Connection"] == "close", "what still comes of it is thrown away"
         head = POST.replace(b"Content-Length: %d", b"Transfer-Encoding: chunked")
         async with at.socket(head + b"100001\r\n" + bytes(MIB + 1) + b"\r\n") as peer:
             assert (await peer.reply()).status == 413

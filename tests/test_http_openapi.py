@@ -121,8 +121,10 @@ async def fuzz(at: Running, folder: Path, *options: str) -> tuple[int, str]:
             f"{at.url}/openapi.json",
         ),
         *(
+            "--phases",
+            "coverage,fuzzing",
             "--max-examples",
-            "15",
+            "5",
             "--seed",
             "7",
             "--request-timeout",

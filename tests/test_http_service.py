@@ -129,7 +129,7 @@ async def test_what_does_not_finish_is_cut_off_within_the_budget(loop: str) -> N
         await demo.started.wait()
         began_s = asyncio.get_running_loop().time()
         await at.service.drain(1.0)
-        assert 0.5 < asyncio.get_running_loop().time() - began_s < 1.2
+        assert 0.5 < asyncio.get_running_loop().time() - began_s < 1.4
         assert demo.cancelled.is_set()
         await waiting.closed_after_s(1)
         await stuck.closed_after_s(1)
@@ -165,7 +165,7 @@ async def test_a_peer_that_does_not_say_goodbye_holds_nothing_up() -> None:
         await demo.started.wait()
         began_s = asyncio.get_running_loop().time()
         await at.service.drain(1.0)
-        assert asyncio.get_running_loop().time() - began_s < 1.2
+        assert asyncio.get_running_loop().time() - began_s < 1.4
 
 
 @on_loop

@@ -133,7 +133,15 @@ async def _answered(endpoint: Endpoint, call: Call, context: Context) -> web.Str
 
 
 async def _changed(endpoint: Endpoint, call: Call, context: Context) -> web.StreamResponse:
-    """The same for what changes something: its end is recorded before anybody is told."""
+    """The same for what changes something: it is done whole, even if nobody waits for the answer any more."""
+    task = asyncio.create_task(_recorded(endpoint, call, context))
+    context.changes.add(task)
+    task.add_done_callback(context.changes.discard)
+    return await asyncio.shield(task)
+
+
+async def _recorded(endpoint: Endpoint, call: Call, context: Context) -> web.StreamResponse:
+    """Its end is recorded before anybody is told."""
     status = 500
     try:
         response = await _answered(endpoint, call, context)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -26,12 +27,13 @@ REQUEST_ID = web.RequestKey("request_id", str)
 SEEN = web.RequestKey("seen", Seen)
 
 
-def seen(peer: str, *, tls: bool, headers: Mapping[str, str], proxies: Sequence[Network]) -> Seen:
+def seen(peer: str, *, tls: bool, headers: CIMultiDictProxy[str], proxies: Sequence[Network]) -> Seen:
     """Look behind trusted proxies; what others claim is not believed."""
     if not is_proxy(peer, proxies):
         return Seen(counted_as(peer), tls)
-    proto = headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()
-    return Seen(counted_as(_behind(peer, headers, proxies)), tls or proto == "https")
+    protocols = _listed(headers, "X-Forwarded-Proto")
+    hops = _listed(headers, "X-Forwarded-For")[-_FORWARDED_MAX:]
+    return Seen(counted_as(_behind(peer, hops, proxies)), tls or protocols[-1:] == ["https"])
 
 
 def is_proxy(address: str, proxies: Sequence[Network]) -> bool:
@@ -47,12 +49,15 @@ def counted_as(address: str) -> str:
     return str(found) if found is not None else address
 
 
-def _behind(peer: str, headers: Mapping[str, str], proxies: Sequence[Network]) -> str:
-    """The nearest address of X-Forwarded-For that is none of our proxies."""
-    chain = headers.get("X-Forwarded-For", "").split(",")[-_FORWARDED_MAX:]
+def _listed(headers: CIMultiDictProxy[str], name: str) -> list[str]:
+    """Some proxies extend the line that came, others add one."""
+    return [each.strip().lower() for line in headers.getall(name, ()) for each in line.split(",")]
+
+
+def _behind(peer: str, hops: Sequence[str], proxies: Sequence[Network]) -> str:
+    """The nearest of the addresses that is none of our proxies."""
     nearest = peer
-    for text in reversed(chain):
-        hop = text.strip()
+    for hop in reversed(hops):
         if _address(hop) is None:
             return nearest
         nearest = hop

@@ -95,6 +95,8 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
+        if isinstance(exc, ConnectionError):
+            raise exc  # nobody is there to be told; aiohttp closes
         if status >= 500:
             log.error("an answer could not be made", exc_info=exc)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -40,7 +41,7 @@ class Instruments:
 
 @dataclass(slots=True)
 class Context:
-    """One service's shared parts; ``ending`` once it stops."""
+    """One service's shared parts; ``changes`` are under way; ``ending`` once it stops."""
 
     settings: HttpSettings
     about: About
@@ -51,6 +52,7 @@ class Context:
     rates: RateLimiter
     uploads: Uploads
     lasting: Lasting
+    changes: set[asyncio.Task[web.StreamResponse]] = field(default_factory=set)
     ending: bool = False
 
     @classmethod

@@ -128,7 +128,8 @@ class Endpoint:
     characters without one. ``role`` None lets everybody in. ``body`` may be several kinds, told apart by Content-Type;
     ``body_optional`` lets it be missing. ``answers``: by status, what the body is (several kinds: a tuple); errors of
     reading, validating and letting in are added to the documentation, ``errors`` adds the handler's own.
-    ``change`` names what it changes ("camera.add") for the audit log. ``lasting`` answers go on until somebody
+    ``change`` names what it changes ("camera.add") for the audit log; such a handler is not cancelled when its client
+    leaves, as every other is. ``lasting`` answers go on until somebody
     leaves (live pictures, WebSockets): they end at once when the service stops. ``websocket``: it upgrades. Unknown
     parameters of the query are refused, unless ``any_query``.
     Handlers return a model, an :class:`Answer`, a response of aiohttp's (media, files) or None (204).

@@ -7,7 +7,7 @@ import logging
 import re
 import secrets
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler
 
 from stream.errors import VideoDiscoError
@@ -84,9 +84,12 @@ def _let_in(request: web.Request, context: Context, now_s: float) -> None:
     if wait_s > 0:
         raise HttpError(429, "too many requests; wait", retry_after_s=wait_s, cause="rate")
     settings = context.settings
+    host = request.headers.get(hdrs.HOST)
+    if host is None and request.version < HttpVersion11:
+        return  # no browser is that old, but some health checks are
     # Where somebody has to say who he is, a name of somebody else's brings no credentials with it.
     any_name = settings.login_needed and not settings.allowed_hosts
-    check_host(request.headers.get(hdrs.HOST), own=(settings.host, *settings.allowed_hosts), any_name=any_name)
+    check_host(host, own=(settings.host, *settings.allowed_hosts), any_name=any_name)
 
 
 def _make_known(request: web.Request, error: VideoDiscoError, context: Context) -> None:

@@ -90,6 +90,7 @@ class Service:
         try:
             async with asyncio.timeout_at(end_s - budget_s * _CLEANUP_SHARE):
                 await self._visits.quiet()
+                await asyncio.gather(*self._context.changes, return_exceptions=True)
         except TimeoutError:
             log.warning("requests were cut off, for they did not finish in %g s", budget_s)
             self._context.metrics.rejected("drain")

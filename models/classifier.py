@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.catalogue import INT8, ModelFile, content_of, default_build
 from models.describe import describe
 from models.families import fitting
-from models.providers import options_of
+from models.providers import OPENVINO, options_of
 from models.runtime import ORT_ERRORS, create, first_line, options_for
 from models.session import provider_for
 from models.spec import InputSpec, ModelSpec, Preparation
@@ -155,7 +155,9 @@ def open_classifier(
             number of them than it has outputs, or the device is not here.
     """
     provider = provider_for(device)
-    runtime = create(str(model.path), content_of(model), options_for(threads), options_of(provider, threads, None))
+    if provider == OPENVINO:
+        raise ModelError("crops are classified by onnxruntime alone, not by OpenVINO: choose the device auto or cpu")
+    runtime = create(str(model.path), content_of(model), options_for(threads), options_of(provider, None))
     spec = describe(model.name, runtime)
     if not _may_classify(spec):
         outputs = ", ".join(str(output) for output in spec.outputs)

@@ -2,41 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from stream.errors import ModelError
 
 CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+COREML = "CoreMLExecutionProvider"
+OPENVINO = "OpenVINO"
+"""A runtime of its own; the rest are providers of onnxruntime."""
 AUTO = "auto"
-PROVIDERS: Mapping[str, str] = {
-    "cuda": "CUDAExecutionProvider",
-    "coreml": "CoreMLExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "cpu": CPU,
-}
+PROVIDERS: Mapping[str, str] = {"cuda": CUDA, "coreml": COREML, "openvino": OPENVINO, "cpu": CPU}
+
+_WAY_OUT = {"openvino": "pip install 'videodisco[openvino]'"}
 
 
-def choose(device: str, available: Sequence[str]) -> str:
-    """The provider for ``device``; ``auto`` takes the first available in the order of :data:`PROVIDERS`.
+def default_device(available: Collection[str]) -> str:
+    """What ``auto`` means where nothing was measured: the CPU, by whose answers all others are judged; but CUDA
+    where somebody installed an onnxruntime with it, since no detector runs faster without."""
+    return "cuda" if CUDA in available else "cpu"
+
+
+def choose(device: str, available: Collection[str]) -> str:
+    """The provider for ``device``, ``auto`` being :func:`default_device`.
 
     Raises:
-        ModelError: the device is unknown or not in this build of onnxruntime.
+        ModelError: the device is unknown or not here.
     """
-    here = [name for name, provider in PROVIDERS.items() if provider in available]
+    here = devices_among(available)
     if device == AUTO:
-        return PROVIDERS[here[0]] if here else CPU
+        return PROVIDERS[default_device(available)]
     if device not in PROVIDERS:
         raise ModelError(f"there is no device {device!r}: choose {AUTO}, {', '.join(PROVIDERS)}")
     if device not in here:
-        raise ModelError(f"the device {device!r} is not available here: this onnxruntime offers {', '.join(here)}")
+        way_out = f": {_WAY_OUT[device]}" if device in _WAY_OUT else f"; here are {', '.join(here)}"
+        raise ModelError(f"the device {device!r} is not available here{way_out}")
     return PROVIDERS[device]
 
 
-def options_of(provider: str, threads: int, cache: Path | None) -> list[tuple[str, dict[str, str]]]:
-    """The provider with its options, and the CPU behind it for what it cannot do."""
+def devices_among(available: Collection[str]) -> list[str]:
+    """The devices whose providers are available."""
+    return [name for name, provider in PROVIDERS.items() if provider in available]
+
+
+def device_of(provider: str) -> str:
+    """The device that a provider in use stands for; empty for one we know nothing of."""
+    return next((name for name, known in PROVIDERS.items() if provider.partition(" ")[0] == known), "")
+
+
+def options_of(provider: str, cache: Path | None) -> list[tuple[str, dict[str, str]]]:
+    """A provider of onnxruntime with its options, and the CPU behind it for what it cannot do."""
     options: dict[str, str] = {}
-    if provider == PROVIDERS["coreml"]:
+    if provider == COREML:
         options = {
             "ModelFormat": "MLProgram",
             "MLComputeUnits": "ALL",
@@ -45,9 +63,5 @@ def options_of(provider: str, threads: int, cache: Path | None) -> list[tuple[st
         }
         if cache is not None:
             options["ModelCacheDirectory"] = str(cache)
-    elif provider == PROVIDERS["openvino"]:
-        # bfloat16 where the processor has it is what makes this provider worth having; elsewhere it is ignored.
-        load_config = f'{{"CPU":{{"INFERENCE_PRECISION_HINT":"bf16","INFERENCE_NUM_THREADS":"{threads}"}}}}'
-        options = {"device_type": "CPU", "load_config": load_config}
     ordered = [(provider, options)]
     return ordered if provider == CPU else [*ordered, (CPU, {})]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import onnxruntime as ort
+from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from stream.errors import ModelError
@@ -28,6 +30,29 @@ ORT_ERRORS = (
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
 )
+
+
+class Runtime(Protocol):
+    """A network that is ready to run, whoever runs it; several threads may at once.
+
+    ``provider`` is what computes it. ``run`` answers the named outputs, and raises one of :data:`ORT_ERRORS`.
+    """
+
+    provider: str
+
+    def run(self, outputs: Sequence[str], feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]: ...
+
+
+class OnnxRuntime:
+    """An onnxruntime session as :class:`Runtime`."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
+        self.provider: str = session.get_providers()[0]
+
+    def run(self, outputs: Sequence[str], feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        answers: list[NDArray[Any]] = self._session.run(outputs, feed)
+        return answers
 
 
 def options_for(threads: int, *, optimised: bool = True) -> ort.SessionOptions:
@@ -62,4 +87,7 @@ def create(
 
 
 def first_line(exc: BaseException) -> str:
-    return str(exc).strip().partition("\n")[0][:300]
+    """The first line of a message that says something; OpenVINO begins with places in its own source."""
+    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+    telling = (line for line in lines if not line.startswith(("Exception from ", "Check '")))
+    return next(telling, lines[0] if lines else type(exc).__name__)[:300]

@@ -1,4 +1,4 @@
-"""Running a model file with onnxruntime: one class for every model and provider, arrays in and arrays out."""
+"""Running a model file: one class for every model, runtime and provider, arrays in and arrays out."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from models import openvino
 from models.catalogue import ModelFile, content_of
 from models.describe import describe, says_too_little, with_open_size
-from models.providers import CPU, choose, options_of
-from models.runtime import ORT_ERRORS, create, first_line, options_for
+from models.providers import CPU, OPENVINO, choose, options_of
+from models.runtime import ORT_ERRORS, OnnxRuntime, Runtime, create, first_line, options_for
 from models.spec import InputSpec, ModelSpec
 from stream.errors import ModelError
 
@@ -30,16 +31,17 @@ _USUAL_SIZE = (640, 640)
 class Session:
     """A loaded model. ``run`` may be called from several threads at once.
 
-    ``provider`` is the execution provider in use, which is not always the one asked for.
+    ``provider`` is what computes it, which is not always what was asked for: an execution provider of onnxruntime, or
+    OpenVINO with the precision it computes in.
     """
 
-    def __init__(self, runtime: ort.InferenceSession, spec: ModelSpec, threads: int) -> None:
+    def __init__(self, runtime: Runtime, spec: ModelSpec, threads: int) -> None:
         self._runtime = runtime
         self._outputs = [output.name for output in spec.outputs]
         self._prepare = _AsIs(spec.input) if spec.input.dtype == "uint8" else _Normaliser(spec.input)
         self.spec = spec
         self.threads = threads
-        self.provider: str = runtime.get_providers()[0]
+        self.provider = runtime.provider
 
     def run(self, pixels: Pixels) -> list[NDArray[Any]]:
         """Run on one uint8 ``(h, w, 3)`` picture in the channel order of ``spec.input``.
@@ -52,7 +54,7 @@ class Session:
         self._check(pixels)
         feed = {self.spec.input.name: _batched(self._prepare(pixels), self.spec.input.batch), **self._size_of(pixels)}
         try:
-            outputs: list[NDArray[Any]] = self._runtime.run(self._outputs, feed)
+            outputs = self._runtime.run(self._outputs, feed)
         except ORT_ERRORS as exc:
             raise ModelError(f"{self.spec.name} failed on a picture of {_size(pixels)}: {first_line(exc)}") from exc
         return outputs
@@ -88,22 +90,26 @@ def open_session(
     threads: int,
     shape: tuple[int, int] | None,
     cache: Path | None = None,
+    workers: int = 1,
 ) -> Session:
     """Load a model.
 
     ``device`` is auto, cpu, cuda, coreml or openvino; ``shape`` (height, width) fixes the sizes the model leaves
     open and has no effect on those it fixes itself: see the session's ``spec.input``. ``cache`` is a private folder
-    for what a provider compiles of this very model (CoreML does).
+    for what a provider compiles of this very model (CoreML does). ``workers`` is how many threads will run it at a
+    time, on ``threads`` cores each.
 
     Raises:
         ModelError: the file changed since it was found, is no model of one picture input, or the device is not here.
     """
     provider = provider_for(device)
-    session = _open(
-        model.name, str(model.path), content_of(model), shape, threads, options_of(provider, threads, cache)
-    )
-    if session.provider != provider:
-        _log.warning("%s was asked for but %s is in use for %s", provider, session.provider, model.name)
+    if provider == OPENVINO:
+        session = _open_with_openvino(model, shape, threads, workers)
+    else:
+        providers = options_of(provider, cache)
+        session = _open(model.name, str(model.path), content_of(model), shape, threads, providers)
+        if session.provider != provider:
+            _log.warning("%s was asked for but %s is in use for %s", provider, session.provider, model.name)
     batch = session.spec.input.batch or 1
     if batch > 1:
         _log.warning(
@@ -131,16 +137,32 @@ def _open(
 ) -> Session:
     options = _fixed(options_for(threads), _free_dimensions(_glance(origin, content), shape))
     runtime = create(origin, content, options, providers)
-    return Session(runtime, describe(name, runtime), threads)
+    return Session(OnnxRuntime(runtime), describe(name, runtime), threads)
+
+
+def _open_with_openvino(model: ModelFile, shape: tuple[int, int] | None, threads: int, workers: int) -> Session:
+    """What the model is like is asked of onnxruntime, so that nothing depends on who runs it."""
+    origin, content = str(model.path), content_of(model)
+    dimensions = _free_dimensions(_glance(origin, content), shape)
+    glance = _glance(origin, content, dimensions)
+    shapes = {entry.name: entry.shape for entry in glance.get_inputs()}
+    runtime = openvino.open_runtime(model, shapes, threads=threads, workers=workers)
+    return Session(runtime, describe(model.name, glance), threads)
 
 
 def provider_for(device: str) -> str:
-    """The execution provider that ``device`` (auto, cpu, cuda, coreml or openvino) means here.
+    """The provider that ``device`` (auto, cpu, cuda, coreml or openvino) means here.
 
     Raises:
         ModelError: the device is unknown or not available.
     """
-    return choose(device, ort.get_available_providers())
+    return choose(device, available_providers())
+
+
+def available_providers() -> list[str]:
+    """What can compute a model here, as far as can be told without trying."""
+    installed = [OPENVINO] if openvino.is_installed() else []
+    return [*ort.get_available_providers(), *installed]
 
 
 def inspect(model: ModelFile) -> ModelSpec:

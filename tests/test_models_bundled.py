@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.build.agreement import agreement
 from models.build.clips import Pixels, calibration_indices, canvas_of, held_out_indices, letterboxed_frames
 from models.catalogue import FLOAT, INT8, find
 from models.families import Boxes, recognise
+from models.matching import agreement
 from models.session import Session, open_session
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from onnx import ModelProto, TensorProto, helper, save
 
 from models import session as sessions
 from models.catalogue import INT8, find
-from models.providers import CPU, PROVIDERS, choose, options_of
+from models.providers import COREML, CPU, CUDA, OPENVINO, choose, options_of
 from models.session import Session, open_session
 from stream.errors import ModelError
 
@@ -211,22 +212,25 @@ def test_threads_sharing_a_session_do_not_mix_their_pictures(tmp_path: Path, siz
         np.testing.assert_allclose(seen[0], (picture / 255).transpose(2, 0, 1), atol=1e-6)
 
 
-def test_auto_takes_the_first_of_the_order_that_is_here() -> None:
-    assert choose("auto", [CPU, "CoreMLExecutionProvider"]) == "CoreMLExecutionProvider"
+def test_auto_takes_nothing_on_trust_but_cuda() -> None:
+    assert choose("auto", [CPU, COREML, OPENVINO]) == CPU
     assert choose("auto", [CPU, "AzureExecutionProvider"]) == CPU
-    assert choose("cpu", [CPU, "CUDAExecutionProvider"]) == CPU
+    assert choose("auto", [CPU, CUDA, OPENVINO]) == CUDA
+    assert choose("cpu", [CPU, CUDA]) == CPU
 
 
 def test_a_device_that_is_not_here_is_refused_with_those_that_are() -> None:
-    with pytest.raises(ModelError, match="'cuda' is not available here: this onnxruntime offers cpu"):
+    with pytest.raises(ModelError, match="'cuda' is not available here; here are cpu"):
         choose("cuda", [CPU, "AzureExecutionProvider"])
+    with pytest.raises(ModelError, match=re.escape("pip install 'videodisco[openvino]'")):
+        choose("openvino", [CPU])
     with pytest.raises(ModelError, match="no device 'tpu': choose auto, cuda, coreml, openvino, cpu"):
         choose("tpu", [CPU])
 
 
 def test_every_provider_has_the_cpu_behind_it_and_only_text_as_options(tmp_path: Path) -> None:
-    for provider in PROVIDERS.values():
-        ordered = options_of(provider, 2, tmp_path)
+    for provider in (CUDA, COREML, CPU):
+        ordered = options_of(provider, tmp_path)
         assert [ordered[0][0], ordered[-1][0]] == [provider, CPU]
         assert all(isinstance(value, str) for _, options in ordered for value in options.values())
 

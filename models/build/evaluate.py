@@ -20,7 +20,6 @@ from typing import Any
 import av
 import numpy as np
 
-from models.build.agreement import Agreement, agreement
 from models.build.cards import BUNDLED, write_card
 from models.build.clips import Pixels, canvas_of, frame_count, held_out_indices, letterboxed_frames
 from models.build.graph import MEAN, STD
@@ -28,6 +27,7 @@ from models.build.nanodet import read_source
 from models.build.reference import run_reference
 from models.catalogue import FLOAT, INT8, find
 from models.families import Boxes, recognise
+from models.matching import Agreement, agreement
 from models.session import Session, open_session
 
 CONFIDENCE = 0.35

@@ -17,13 +17,22 @@ MATCH_IOU = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Boxes of the first detector that the second has too, summed over pictures, and how far matched ones differ."""
+    """Boxes of the first detector that the second has too, summed over pictures, and how far matched ones differ.
+
+    ``score_drift``, ``box_iou`` and ``box_drift_px`` (of the corner coordinate that moved most) are means over them.
+    """
 
     matched: int
     only_first: int
     only_second: int
     score_drift: float
     box_iou: float
+    box_drift_px: float = 0.0
+
+    @property
+    def boxes(self) -> int:
+        """Those of the first detector."""
+        return self.matched + self.only_first
 
     @property
     def f1(self) -> float:
@@ -33,9 +42,10 @@ class Agreement:
         """What a card says of it."""
         return {
             "f1": round(self.f1, 4),
-            "boxes": self.matched + self.only_first,
+            "boxes": self.boxes,
             "mean_score_drift": round(self.score_drift, 4),
             "mean_matched_iou": round(self.box_iou, 4),
+            "mean_box_drift_px": round(self.box_drift_px, 2),
         }
 
 
@@ -44,6 +54,7 @@ def agreement(pairs: Iterable[tuple[Boxes, Boxes]]) -> Agreement:
     matched = only_first = only_second = 0
     drifts: list[float] = []
     ious: list[float] = []
+    moves_px: list[float] = []
     for first, second in pairs:
         overlaps = _within_class(first, second)
         for row in range(len(first)):
@@ -52,12 +63,14 @@ def agreement(pairs: Iterable[tuple[Boxes, Boxes]]) -> Agreement:
                 only_first += 1
                 continue
             ious.append(float(overlaps[row, column]))
+            moves_px.append(float(np.abs(first.xyxy[row] - second.xyxy[column]).max()))
             drifts.append(abs(float(first.confidence[row] - second.confidence[column])))
             overlaps[:, column] = 0
             matched += 1
             only_second -= 1
         only_second += len(second)
-    return Agreement(matched, only_first, only_second, float(np.mean(drifts or [0])), float(np.mean(ious or [0])))
+    means = (float(np.mean(values or [0])) for values in (drifts, ious, moves_px))
+    return Agreement(matched, only_first, only_second, *means)
 
 
 def _within_class(first: Boxes, second: Boxes) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from edge.cli import bench, cameras, checks, config, probe, run, serve
+from edge.cli import bench, cameras, checks, config, dataset, probe, run, serve
 
 
 def mount(app: typer.Typer) -> None:
@@ -17,3 +17,4 @@ def mount(app: typer.Typer) -> None:
     app.command("checks")(checks.checks)
     app.command("bench")(bench.bench)
     app.add_typer(config.app, name="config")
+    app.add_typer(dataset.app, name="dataset")

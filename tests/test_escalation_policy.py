@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.escalation.policy import MOST_REMEMBERED, Asked, Candidate, Cause, Picture, Policy, Trigger
-from edge.escalation.settings import CameraEscalation, EscalationSettings, PolicySettings
+from edge.escalation.settings import CameraEscalation, EscalationSettings, PolicySettings, is_in_the_open
 from stream.config import build, to_yaml
 from stream.errors import UsageError
 from stream.sinks.rows import Row
@@ -158,7 +158,7 @@ def test_a_camera_lays_its_own_over_the_runs() -> None:
     assert run.of_camera(None).policy == run.policy
     assert not run.of_camera(CameraEscalation(enabled=False)).enabled
     assert not EscalationSettings().of_camera(CameraEscalation(enabled=True)).enabled
-    with pytest.raises(ValueError, match="confidence_low"):
+    with pytest.raises(UsageError, match="confidence_low"):
         run.of_camera(CameraEscalation(confidence_low=0.8))
 
 
@@ -194,3 +194,18 @@ def test_the_token_is_never_shown_and_may_come_from_the_environment() -> None:
     assert settings.token_in({"VIDEODISCO_CLOUD_TOKEN": "other"}) == "hidden"
     assert EscalationSettings().token_in({"VIDEODISCO_CLOUD_TOKEN": "other"}) == "other"
     assert EscalationSettings().token_in({}) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://cloud:8000", True),
+        ("http://10.0.0.7", True),
+        ("https://cloud:8000", False),
+        ("http://127.0.0.1:8000", False),
+        ("http://localhost:8000", False),
+        ("http://[::1]:8000", False),
+    ],
+)
+def test_what_can_be_read_on_the_way_is_known(url: str, expected: bool) -> None:
+    assert is_in_the_open(url) is expected

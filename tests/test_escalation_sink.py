@@ -347,7 +347,7 @@ def test_an_epoch_ends_what_was_open_under_its_own_number(tmp_path: Path) -> Non
 def test_answers_for_cameras_that_are_gone_are_late() -> None:
     board = Board()
     board.begin("cam1", "life")
-    board.see(TrackKey("cam1", "life", 0, 1))
+    board.expect(TrackKey("cam1", "life", 0, 1))
     board.forget("cam1", "other life")
     assert board.answer(TrackKey("cam1", "life", 0, 1), LABEL)
     board.forget("cam1", "life")

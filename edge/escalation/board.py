@@ -32,8 +32,8 @@ class Board:
             self._living[camera] = (life, epoch, set())
             self._labels[camera] = _NOTHING
 
-    def see(self, track: TrackKey) -> None:
-        """A track lives."""
+    def expect(self, track: TrackKey) -> None:
+        """A living track was asked about; until it ends an answer is joined to it."""
         with self._lock:
             if (alive := self._alive(track)) is not None:
                 alive.add(track.track_id)

@@ -24,7 +24,7 @@ from edge.escalation.policy import Policy
 from edge.escalation.reception import AnswerListener, Reception
 from edge.escalation.refinements import REFINEMENTS
 from edge.escalation.results import ResultStore
-from edge.escalation.settings import CameraEscalation, EscalationSettings
+from edge.escalation.settings import CameraEscalation, EscalationSettings, is_in_the_open
 from edge.escalation.sink import CropEncoding, EscalationSink
 from edge.escalation.tracks import TrackWatch
 from models.agreement import WITHOUT_COUNTERPART
@@ -83,7 +83,7 @@ class Escalation:
     def sink(self, camera: str, own: CameraEscalation | None = None) -> EscalationSink | None:
         """A sink for one run of a camera's pipeline, made before its first frame; None where nothing is looked for.
 
-        Raises ValueError where ``own`` and the run's policy together are none.
+        Raises UsageError where ``own`` and the run's policy together are none.
         """
         wanted = self.settings.of_camera(own)
         if not wanted.enabled:
@@ -145,6 +145,8 @@ class _Office:
         luck: Callable[[], float],
         wall_clock: Callable[[], float],
     ) -> None:
+        if is_in_the_open(settings.url):
+            log.warning("crops go out unencrypted; give escalation an https url")
         state, run = home / "escalation", str(folder.absolute())
         self._client = RefineClient(settings, settings.token_in())
         self._results = ResultStore(state / "results.db")

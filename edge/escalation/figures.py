@@ -119,7 +119,7 @@ class Tally:
 
     def by_cause(self, group: str, cause: str, count: int = 1) -> None:
         with self._lock:
-            self._groups[group][cause] += count
+            self._groups[group][str(cause)] += count
 
     def agreed(self, camera: str, class_name: str, agreement: float | None) -> None:
         """What cannot be compared is no opinion."""

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from edge.events.settings import Secret
 from edge.zones import ClassWord
-from stream.config import Settings
+from stream.config import Settings, build
 
 TOKEN_VARIABLE = "VIDEODISCO_CLOUD_TOKEN"  # noqa: S105 - the variable's name
 
@@ -157,13 +157,13 @@ class EscalationSettings(Settings):
     def of_camera(self, own: CameraEscalation | None) -> CameraPolicy:
         """The policy of a camera: the run's, with what the camera has of its own.
 
-        Raises ValueError where both together are no policy, as a band that is empty.
+        Raises UsageError where both together are no policy, as a band that is empty.
         """
         if own is None:
             return CameraPolicy(enabled=self.enabled, shadow=self.shadow, policy=self.policy)
         given = {key: value for key, value in own.model_dump().items() if value is not None}
         enabled, shadow = given.pop("enabled", True), given.pop("shadow", self.shadow)
-        policy = PolicySettings.model_validate(self.policy.model_dump() | given)
+        policy = build(PolicySettings, self.policy.model_dump() | given, origin="escalate")
         return CameraPolicy(enabled=self.enabled and enabled, shadow=shadow or not self.url, policy=policy)
 
 
@@ -173,6 +173,13 @@ class CameraPolicy(Settings):
     enabled: bool
     shadow: bool
     policy: PolicySettings
+
+
+def is_in_the_open(url: str) -> bool:
+    """Whether what is sent there can be read on the way: unencrypted, and not to this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return parts.scheme == "http" and host != "localhost" and not host.startswith("127.") and host != "::1"
 
 
 def _trouble_with(url: str) -> str:

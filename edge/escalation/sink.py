@@ -19,7 +19,6 @@ from edge.escalation.policy import Cause, Decision
 from edge.escalation.tracks import Ready, Sight, TrackWatch
 from stream.errors import SinkError
 from stream.frame import FrameResult, SourceInfo
-from stream.sinks.rows import rows
 
 TOO_LARGE = "larger_than_budget"
 NOT_KEPT = "disk"
@@ -97,10 +96,6 @@ class EscalationSink:
                 self._conclude(*self._watch.end_all())
                 self._watch.begin_epoch(result.frame.epoch, result.frame.pts_s)
                 self._board.begin(self._camera, self._life, result.frame.epoch)
-            if not result.carried:
-                for row in rows(result):
-                    if row.track_id is not None:
-                        self._board.see(self._key(row.track_id, result.frame.epoch))
             self._conclude(*self._watch.update(result))
 
     def interrupt(self) -> None:
@@ -152,6 +147,7 @@ class EscalationSink:
             self._tally.add(would_send=1, would_send_bytes=len(jpeg))
             self._log.write("would_send", decision.cause, decision.why, **about)
             return
+        self._board.expect(parcel.track)
         try:
             self._mailbox.put(parcel, decision.value)
         except SinkError as exc:

@@ -27,7 +27,13 @@ class DetectorSettings(Settings):
     """Which model looks, and what counts as found."""
 
     model: str = Field("auto", description="A bundled model's name, or the path of an ONNX file.")
-    device: Literal["auto", "cpu", "cuda", "coreml", "openvino"] = Field("auto", description="Where the model runs.")
+    device: Literal["auto", "cpu", "cuda", "coreml", "openvino"] = Field(
+        "auto",
+        description="What runs the model; auto takes what was measured to be best (videodisco checks --measure).",
+    )
+    require_provider: Literal["cpu", "cuda", "coreml", "openvino"] | None = Field(
+        None, description="Refuse to run with anything else than this."
+    )
     confidence: float = Field(
         DEFAULT_CONFIDENCE,
         ge=0,

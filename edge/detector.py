@@ -38,7 +38,7 @@ class OnnxDetector:
 
     @property
     def provider(self) -> str:
-        """The onnxruntime provider in use, empty before the first frame was seen."""
+        """What computes, empty before the first frame was seen."""
         return self._loaded.provider
 
     def view(self, width: int, height: int) -> NetworkView:

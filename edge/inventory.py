@@ -7,17 +7,29 @@ from importlib import metadata
 from pathlib import Path
 
 import av
-import onnxruntime
 import psutil
 
 from edge.slots import plan_slots
 from models.catalogue import cpu_flags, default_build
+from models.choice import all_kept
+from models.session import available_providers
 from stream.home import home
 from stream.machine import cgroup_quota_cores, usable_cores
 
 Facts = list[tuple[str, str]]
 
-LIBRARIES = ("av", "onnxruntime", "opencv-python", "numpy", "supervision", "trackers", "mlflow", "pydantic", "uvloop")
+LIBRARIES = (
+    "av",
+    "onnxruntime",
+    "openvino",
+    "opencv-python",
+    "numpy",
+    "supervision",
+    "trackers",
+    "mlflow",
+    "pydantic",
+    "uvloop",
+)
 DECODERS = ("h264", "hevc", "av1", "vp9", "mpeg4", "mjpeg")
 ENCODER = "libx264"
 
@@ -65,10 +77,13 @@ def _cameras() -> Facts:
 
 def _inference() -> Facts:
     _, reason = default_build(cpu_flags())
+    chosen = [(f"device for {choice.model}", str(choice)) for choice in all_kept()]
+    unmeasured = [("device", "the default: nothing was measured here yet (videodisco checks --measure CLIP)")]
     return [
-        ("providers", ", ".join(onnxruntime.get_available_providers())),
+        ("providers", ", ".join(available_providers())),
         ("default model", reason),
         ("slots", str(plan_slots(usable_cores()))),
+        *(chosen or unmeasured),
     ]
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from edge.config import DetectorSettings
 from edge.slots import SlotPlan
 from models.catalogue import ModelFile
+from models.choice import kept
 from models.families import recognise
-from models.providers import PROVIDERS
+from models.providers import AUTO, device_of
 from models.session import Session, inspect, open_session, provider_for
-from stream.errors import UsageError
+from stream.errors import ModelError, UsageError
 from stream.frame import ModelIdentity, NetworkView
 from stream.geometry import snug_canvas
 from stream.home import home
@@ -26,8 +27,10 @@ class LoadedModel:
     A network that leaves height and width open gets a session for the shape of each source: the padding of a
     square input would be computed on for nothing. One with a fixed input sees every picture letterboxed into it.
 
+    The device ``auto`` is the one that was found best for this model when it was measured here, else the default.
+
     Raises:
-        ModelError: no family decodes this model, or the device is not here.
+        ModelError: no family decodes this model, the device is not here, or is another than the settings require.
         UsageError: the settings name a size it cannot take.
     """
 
@@ -35,34 +38,45 @@ class LoadedModel:
         provider_for(settings.device)  # a device that is not here is said before anything is begun
         self.identity = ModelIdentity(model.name, model.version, model.sha256, model.signer)
         self._model = model
-        self._device = settings.device
         self._slots = slots
+        self._device = self._chosen(settings.device)
+        self._required = settings.require_provider
         self._spec = inspect(model)
         self.family = recognise(self._spec)
         self.names = tuple(self.family.names)
         self._longest_px = self._longest_side(settings.image_size)
         self._opening = threading.Lock()
         self._sessions: dict[tuple[int, int], Session] = {}
+        if self._required:
+            # Only a session tells what is really in use; this is said before anything is begun as well.
+            self._open(self._shape_for(self._longest_px, self._longest_px))
 
     @property
     def provider(self) -> str:
-        """The onnxruntime provider in use, empty before the first frame was seen."""
+        """What computes, as :attr:`models.session.Session.provider` names it; empty before the first frame was seen."""
         return next((session.provider for session in self._sessions.values()), "")
 
+    def wanted(self, width: int, height: int) -> NetworkView:
+        """What the network would best see of a ``width x height`` picture."""
+        return self._view(self._shape_for(width, height))
+
     def view(self, width: int, height: int) -> NetworkView:
-        """What the network wants to see of a ``width x height`` picture; opens a session for it when needed."""
+        """What the network will see of a ``width x height`` picture; opens a session for it when needed."""
         shape = self._shape_for(width, height)
         with self._opening:
             if shape not in self._sessions and len(self._sessions) >= MAX_SHAPES:
                 shape = next(iter(self._sessions))
             if shape not in self._sessions:
                 self._sessions[shape] = self._open(shape)
-        picture = self._spec.input
-        return NetworkView(width=shape[1], height=shape[0], rgb=picture.rgb, placement=picture.placement)
+        return self._view(shape)
 
     def session(self, height: int, width: int) -> Session:
         """The session for pictures of a shape that :meth:`view` has named."""
         return self._sessions[height, width]
+
+    def _view(self, shape: tuple[int, int]) -> NetworkView:
+        picture = self._spec.input
+        return NetworkView(width=shape[1], height=shape[0], rgb=picture.rgb, placement=picture.placement)
 
     def _open(self, shape: tuple[int, int]) -> Session:
         session = open_session(
@@ -70,15 +84,26 @@ class LoadedModel:
             device=self._device,
             threads=self._slots.threads,
             shape=shape,
-            cache=self._cache(),
+            cache=self.cache(self._device),
+            workers=self._slots.workers,
         )
+        if self._required and device_of(session.provider) != self._required:
+            raise ModelError(
+                f"{self._model.name} runs with {session.provider}, but {self._required} is required: say --device"
+                f" {self._required}, or see videodisco checks"
+            )
         session.warm_up()
         return session
 
-    def _cache(self) -> Path | None:
+    def _chosen(self, device: str) -> str:
+        if device != AUTO:
+            return device
+        choice = kept(self._model.sha256, self._slots.workers, self._slots.threads)
+        return choice.device if choice else AUTO
+
+    def cache(self, device: str) -> Path | None:
         """Where CoreML keeps what it compiles; no other provider needs a home."""
-        compiles = provider_for(self._device) == PROVIDERS["coreml"]
-        return home() / "compiled" / self._model.sha256 if compiles else None
+        return home() / "compiled" / self._model.sha256 if device == "coreml" else None
 
     def _shape_for(self, width: int, height: int) -> tuple[int, int]:
         """The (height, width) of the network's input for such a picture."""

@@ -24,6 +24,9 @@ def run(
     config: Annotated[Path | None, typer.Option(help="Settings from a YAML file; options override it.")] = None,
     model: Annotated[str | None, typer.Option(help="A bundled model's name or an ONNX file.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, coreml or openvino.")] = None,
+    require_provider: Annotated[
+        str | None, typer.Option(help="Refuse to run with anything else than cpu, cuda, coreml or openvino.")
+    ] = None,
     conf: Annotated[float | None, typer.Option(help="Least confidence of a detection, 0 to 1. [default: 0.4]")] = None,
     iou: Annotated[float | None, typer.Option(help="Most overlap of two boxes of a class. [default: 0.6]")] = None,
     max_det: Annotated[int | None, typer.Option(help="Most boxes a frame. [default: 300]")] = None,
@@ -96,6 +99,7 @@ def run(
         "detector": {
             "model": model,
             "device": device,
+            "require_provider": require_provider,
             "confidence": conf,
             "iou": iou,
             "max_detections": max_det,

@@ -1,0 +1,135 @@
+"""Trying the devices that are here on a model: how fast each is, and whether its boxes are those of the CPU."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.catalogue import ModelFile
+from models.choice import LEAST_BOXES, Choice, Tried, best
+from models.families import Boxes, recognise
+from models.matching import agreement
+from models.providers import PROVIDERS, device_of, devices_among
+from models.session import Pixels, Session, available_providers, open_session
+from stream.errors import ModelError
+
+TURNS = 4
+TURN_S = 0.25
+"""Each device has its turns between those of the others, so that a busy moment hits them all; the best turn counts."""
+
+_IOU, _MOST = 0.6, 1000
+_LEAST_CONFIDENCE = 0.05
+"""Below it boxes are noise."""
+
+
+def choose(
+    model: ModelFile,
+    pictures: Sequence[Pixels],
+    *,
+    workers: int,
+    threads: int,
+    confidence: float,
+    cache: Path | None = None,
+) -> Choice:
+    """Try every device that is here on ``pictures``, which all have one shape, and choose.
+
+    Takes about two seconds a device. ``cache`` is a private folder for what a provider compiles.
+
+    Raises:
+        ModelError: not even the CPU can run the model.
+    """
+    height, width = pictures[0].shape[:2]
+    sessions, tried = _sessions(model, (height, width), workers, threads, cache)
+    speeds = dict.fromkeys(sessions, 0.0)
+    for _ in range(TURNS):
+        for device, session in sessions.items():
+            speeds[device] = max(speeds[device], throughput(session, pictures[0], workers, TURN_S))
+    for device, session in sessions.items():
+        f1, boxes = _agreement(sessions["cpu"], session, pictures, confidence) if device != "cpu" else (None, 0)
+        tried[device] = Tried(device, session.provider, round(speeds[device], 1), f1, boxes)
+    results = tuple(tried[device] for device in PROVIDERS if device in tried)
+    return Choice(
+        model=model.name,
+        sha256=model.sha256,
+        device=best(results),
+        workers=workers,
+        threads=threads,
+        width=width,
+        height=height,
+        confidence=confidence,
+        measured_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        tried=results,
+    )
+
+
+def throughput(session: Session, picture: Pixels, workers: int, seconds: float) -> float:
+    """Pictures a second of ``workers`` threads, each of which finishes what it has begun."""
+    counts = [0] * workers
+    begun_s = time.perf_counter()
+
+    def work(place: int) -> None:
+        while time.perf_counter() - begun_s < seconds:
+            session.run(picture)
+            counts[place] += 1
+
+    threads = [threading.Thread(target=work, args=(place,), name=f"try-{place}") for place in range(workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.perf_counter() - begun_s)
+
+
+def _sessions(
+    model: ModelFile, shape: tuple[int, int], workers: int, threads: int, cache: Path | None
+) -> tuple[dict[str, Session], dict[str, Tried]]:
+    """A session for each device that can run the model, and the reasons of those that cannot."""
+    sessions: dict[str, Session] = {}
+    failed: dict[str, Tried] = {}
+    for device in sorted(devices_among(available_providers()), key=lambda device: device != "cpu"):
+        try:
+            sessions[device] = _open(model, device, shape, workers, threads, cache)
+        except ModelError as exc:
+            if device == "cpu":
+                raise
+            failed[device] = Tried(device, PROVIDERS[device], problem=str(exc))
+    return sessions, failed
+
+
+def _open(
+    model: ModelFile, device: str, shape: tuple[int, int], workers: int, threads: int, cache: Path | None
+) -> Session:
+    session = open_session(model, device=device, threads=threads, shape=shape, cache=cache, workers=workers)
+    if device_of(session.provider) != device:
+        raise ModelError(f"onnxruntime fell back to {session.provider}")
+    session.warm_up()
+    return session
+
+
+def _agreement(
+    reference: Session, other: Session, pictures: Sequence[Pixels], confidence: float
+) -> tuple[float | None, int]:
+    """F1 and the boxes it was computed from; the threshold goes down until there are enough of them."""
+    pairs = [(_boxes(reference, picture), _boxes(other, picture)) for picture in pictures]
+    while True:
+        seen = agreement((_above(first, confidence), _above(second, confidence)) for first, second in pairs)
+        if seen.boxes >= LEAST_BOXES:
+            return round(seen.f1, 4), seen.boxes
+        if confidence <= _LEAST_CONFIDENCE:
+            return None, seen.boxes
+        confidence = max(_LEAST_CONFIDENCE, confidence / 2)
+
+
+def _boxes(session: Session, picture: Pixels) -> Boxes:
+    outputs, size = session.run(picture), picture.shape[:2]
+    return recognise(session.spec).decode(
+        outputs, size, confidence=_LEAST_CONFIDENCE, iou=_IOU, max_detections=_MOST, classes=None
+    )
+
+
+def _above(boxes: Boxes, confidence: float) -> Boxes:
+    """Suppression spares the better of two boxes, so that it does not matter which comes first, it or the threshold."""
+    return boxes.take(boxes.confidence >= confidence)

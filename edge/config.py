@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from edge.cameras.settings import CameraDefaults, CameraName, CameraSettings, under_defaults
+from edge.escalation.settings import EscalationSettings
 from edge.events.settings import MqttSettings, WebhookSettings
 from edge.service.settings import ServeSettings
 from edge.zones import ClassWord
@@ -85,6 +86,7 @@ class RunSettings(Settings):
     defaults: CameraDefaults = CameraDefaults()
     realtime: bool = Field(default=False, description="Play files at their own pace, as if they were cameras.")
     webhooks: tuple[WebhookSettings, ...] = Field((), description="Where events are posted to.")
+    escalation: EscalationSettings = EscalationSettings()
     mqtt: MqttSettings | None = Field(None, description="The MQTT broker that events go to; needs the mqtt extra.")
     start_s: float = Field(
         0.0, ge=0, le=LONGEST_S, allow_inf_nan=False, description="Skip so many seconds of each file."

@@ -6,7 +6,7 @@ import contextlib
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,6 +30,8 @@ class RunLog:
         self.samples: list[Path] = []
         self.first_result_s: float | None = None
         """The monotonic clock at the first result, None before it."""
+        self.also: Callable[[], Mapping[str, float]] = dict
+        """Figures of the whole run to be told with every window."""
         self._settings = settings
         self._folder = folder
         self._detector = detector
@@ -65,7 +67,7 @@ class RunLog:
     def metrics(self, metrics: Mapping[str, float]) -> None:
         """The figures of one window, by their MLflow names; those of the process are added."""
         if self._journal is not None and self.first_result_s is not None:
-            self._journal.window({**metrics, **self._process.sample()}, self._step, time.time())
+            self._journal.window({**metrics, **self.also(), **self._process.sample()}, self._step, time.time())
             self._step += 1
 
     def artifact(self, path: Path, folder: str) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from edge.report import SourceReport, SourceState
 from edge.swap import SwappableDetector
 from edge.window.roles import FeedFigures
 from stream.errors import SourceError, VideoDiscoError
-from stream.frame import FrameResult, ZoneView
+from stream.frame import FrameResult, Refinement, ZoneView
 from stream.live import LivePipeline, LiveSource
 from stream.pipeline import TrackerMaker
 from stream.pool import Lane
@@ -55,6 +55,7 @@ class CameraParts:
     newest: NewestSink
     events: EventsSink | None = None
     recorder: SegmentRecorder | None = None
+    refined: Callable[[], Mapping[int, Refinement]] = dict
     watch_zones: Callable[[FrameResult], tuple[ZoneView, ...]] | None = None
     closing: list[Callable[[], object]] = field(default_factory=list)
     """What is to be closed once the pipeline has ended, in order; each may take seconds."""
@@ -182,6 +183,7 @@ class Camera:
             parts.make_tracker,
             parts.sinks,
             self,
+            refined=parts.refined,
             watch_zones=parts.watch_zones,
         )
         try:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from edge.escalation.settings import CameraEscalation
 from edge.events.settings import EventSettings
 from edge.zones import ClassWord, LineSettings, ZoneSettings
 from stream.attention import LookSettings
@@ -36,6 +37,7 @@ class CameraDefaults(LiveSettings, LookSettings):
     lines: tuple[LineSettings, ...] = Field((), description="Lines whose crossings are counted.")
     record: RecordSettings = RecordSettings()
     events: EventSettings = EventSettings()
+    escalate: CameraEscalation | None = Field(None, description="What this camera has of its own of the escalation.")
 
 
 class CameraSettings(CameraDefaults):

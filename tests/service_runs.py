@@ -69,7 +69,7 @@ class Serving:
         fixed = {"output": {"project": project}, "mlflow": {"enabled": False}, "serve": {"http": {"port": 0}}}
         document = ConfigDocument(config, _merged(fixed, options or {}))
         document.content = dict(content or {})
-        self._hub = Hub(document.load(), document)
+        self._settings, self._document = document.load(), document
         self._wait = wait
         self._ready = threading.Event()
         self._addresses: Future[str] = Future()
@@ -78,7 +78,7 @@ class Serving:
 
     @property
     def hub(self) -> Hub:
-        return self._hub
+        return self.program.hub
 
     def __enter__(self) -> Serving:
         self._loop = LoopThread()
@@ -138,7 +138,7 @@ class Serving:
 
     async def _made(self) -> ServeProgram:
         return ServeProgram(
-            self._hub,
+            Hub(self._settings, self._document),
             on_listening=lambda addresses: self._addresses.set_result(addresses[0]),
             on_ready=self._ready.set,
             on_note=self.notes.append,

@@ -14,6 +14,7 @@ from edge.cli.closing import print_report
 from edge.cli.console import Terminal
 from edge.cli.execute import SWITCH_INTERVAL_S, Interrupts, set_up_logging
 from edge.cli.live_display import told
+from edge.config import RunSettings
 from edge.report import RunReport
 from edge.service.configuration import ConfigDocument
 from edge.service.hub import Hub
@@ -35,7 +36,7 @@ def serve_from_terminal(config: Path | None, options: Mapping[str, Any], *, quie
     console = Terminal(stderr=True, quiet=quiet, soft_wrap=True)
     errors = Terminal(stderr=True, soft_wrap=True)
     with LoopThread() as loop:
-        program = loop.submit(_made(Hub(settings, document), console, errors)).result()
+        program = loop.submit(_made(settings, document, console, errors)).result()
         interrupts = Interrupts(program.stop, loop, console)
         _reload_on_sighup(program, document, loop, console, errors)
         report = loop.submit(program.run()).result()
@@ -51,7 +52,7 @@ def serve_from_terminal(config: Path | None, options: Mapping[str, Any], *, quie
     return code
 
 
-async def _made(hub: Hub, console: Terminal, errors: Terminal) -> ServeProgram:
+async def _made(settings: RunSettings, document: ConfigDocument, console: Terminal, errors: Terminal) -> ServeProgram:
     def listening(addresses: Sequence[str]) -> None:
         console.print(f"listening on {' and '.join(addresses)}")
 
@@ -62,7 +63,7 @@ async def _made(hub: Hub, console: Terminal, errors: Terminal) -> ServeProgram:
         console.print("ready")
 
     return ServeProgram(
-        hub,
+        Hub(settings, document),
         on_listening=listening,
         on_ready=ready,
         on_state=state,

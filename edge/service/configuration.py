@@ -17,9 +17,10 @@ from typing import Any
 
 import yaml
 
+from edge.cameras.settings import CameraSettings
 from edge.config import RunSettings
 from edge.service.reading import serve_settings
-from stream.config import load_yaml
+from stream.config import load_yaml, merged
 from stream.errors import UsageError
 from stream.redaction import HIDDEN, redact_url
 from stream.sinks.base import write_failure
@@ -64,6 +65,35 @@ class ConfigDocument:
         """
         restored: Content = _restored(content, self.content, "")
         return restored
+
+    # One camera, and the model.
+
+    def has_camera(self, name: str) -> bool:
+        return name in (self.content.get("cameras") or {})
+
+    def camera(self, name: str, settings: CameraSettings) -> Content:
+        """How a camera stands in the document, or would."""
+        if self.has_camera(name):
+            return dict(self.content["cameras"][name])
+        return settings.model_dump(mode="json", exclude_defaults=True)
+
+    def shown_camera(self, name: str, settings: CameraSettings) -> Content:
+        """The same with ``***`` in the place of each secret."""
+        shown: Content = _hidden(self.camera(name, settings), settings.model_dump(mode="json"))
+        return shown
+
+    def with_camera(self, name: str, entry: Mapping[str, Any] | None) -> Content:
+        """The content with this camera, or without it."""
+        cameras = {key: value for key, value in (self.content.get("cameras") or {}).items() if key != name or entry}
+        return {**self.content, "cameras": {**cameras, name: dict(entry)} if entry else cameras}
+
+    def with_model(self, name: str) -> Content:
+        return merged(self.content, {"detector": {"model": name}})
+
+    @staticmethod
+    def kept_credentials(source: str, former: str | None) -> str:
+        """A source with ``***`` for credentials, with those of the former one. Raises UsageError."""
+        return _with_secret(source, former, "source") if HIDDEN in source else source
 
     def settings_of(self, content: Content) -> RunSettings:
         """What ``content`` means. Raises UsageError, SourceError."""

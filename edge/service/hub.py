@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from edge.cameras.station import CameraStation
 from edge.config import RunSettings
 from edge.service.configuration import ConfigDocument
+from edge.service.event_index import EventIndex
+from edge.service.feed import Feeds
 from edge.service.looking import ImageRoom
 from edge.service.models import RequestModels
 from stream.errors import VideoDiscoError
@@ -19,15 +21,21 @@ from stream.machine import usable_cores
 
 @dataclass(slots=True)
 class Hub:
-    """Belongs to the loop. ``station`` and what depends on it are None until the models are loaded."""
+    """Belongs to the loop, on which it is made; the station and what depends on it are there once models are loaded."""
 
     settings: RunSettings
     document: ConfigDocument
     station: CameraStation | None = None
     room: ImageRoom | None = None
+    index: EventIndex | None = None
     models: RequestModels | None = None
     decoders: Executor = field(default_factory=lambda: ThreadPoolExecutor(usable_cores(), "picture"))
+    encoders: Executor = field(default_factory=lambda: ThreadPoolExecutor(usable_cores(), "live"))
+    feeds: Feeds = field(init=False)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self.feeds = Feeds(self.settings.serve.live, self.encoders, asyncio.get_running_loop())
 
     @property
     def running(self) -> CameraStation:
@@ -35,6 +43,13 @@ class Hub:
         if self.station is None:
             raise _loading()
         return self.station
+
+    @property
+    def events(self) -> EventIndex:
+        """What happened. Raises HttpError 503 while the station is being made."""
+        if self.index is None:
+            raise _loading()
+        return self.index
 
     @property
     def images(self) -> ImageRoom:
@@ -48,7 +63,12 @@ class Hub:
         self.station, self.models, self.room = station, models, room
 
     def close(self) -> None:
-        self.decoders.shutdown(wait=False, cancel_futures=True)
+        for threads in (self.decoders, self.encoders):
+            threads.shutdown(wait=False, cancel_futures=True)
+        if self.index is not None:
+            self.index.close(_CLOSE_S)
+        if self.station is not None:
+            self.station.folder.release()
 
     async def apply(self, settings: RunSettings) -> list[str]:
         """Take over changed settings; sentences about what changed. One after the other.
@@ -57,13 +77,20 @@ class Hub:
             UsageError, SourceError, ModelError: then nothing is changed.
             HttpError: 503 while the station is being made.
         """
-        station = self.running
         async with self.changing:
-            told = await station.apply(settings)
-            self.settings = settings
-            if self.models is not None:
-                self.models.settings = settings
-            return told
+            return await self.take_over(settings)
+
+    async def take_over(self, settings: RunSettings) -> list[str]:
+        """The same for who holds ``changing`` already."""
+        station = self.running
+        before = set(station.listed)
+        told = await station.apply(settings)
+        for name in before - set(station.listed):
+            self.feeds.forget(name)
+        self.settings = settings
+        if self.models is not None:
+            self.models.settings = settings
+        return told
 
     async def models_ready(self) -> str | None:
         return "they are being loaded" if self.room is None else None
@@ -78,6 +105,7 @@ class Hub:
         return ", ".join(lacking) or None
 
 
+_CLOSE_S = 2.0
 _AS_WISHED = frozenset({"live", "paused"})
 
 

@@ -18,8 +18,13 @@ import cv2
 from edge.cameras.station import CameraStation, Lasting
 from edge.report import RunReport
 from edge.run_folder import open_lasting_folder
+from edge.service.archive import Archive
+from edge.service.cameras import Cameras
+from edge.service.control import Control
 from edge.service.detect import Detection
+from edge.service.event_index import EventIndex
 from edge.service.hub import Hub
+from edge.service.live import LiveViews
 from edge.service.looking import ImageRoom
 from edge.service.models import RequestModels, Wish
 from stream.errors import ModelError
@@ -91,7 +96,7 @@ class ServeProgram:
         finally:
             self._stopping.set()
             await ended
-            self.hub.close()
+            await asyncio.get_running_loop().run_in_executor(None, self.hub.close)
 
     async def _load(self) -> CameraStation:
         loop = asyncio.get_running_loop()
@@ -106,12 +111,15 @@ class ServeProgram:
 
     def _make_station(self) -> CameraStation:
         settings = self.hub.settings
+        folder = open_lasting_folder(settings)
+        self.hub.index = EventIndex(folder.path)
         return CameraStation(
             settings,
             on_state=self._on_state,
             on_note=self._on_note,
             wrap_detector=self._wrap_detector,
-            lasting=Lasting(open_lasting_folder(settings)),
+            extra_sink=self.hub.feeds.sink,
+            lasting=Lasting(folder, [self.hub.index]),
         )
 
     async def _until_stopped(self, service: Service) -> None:
@@ -126,7 +134,8 @@ class ServeProgram:
         log.info("drained in %.1f s", time.monotonic() - begun_s)
 
     def _endpoints(self) -> list[Endpoint]:
-        return Detection(self.hub).endpoints()
+        rooms = (Detection(self.hub), Cameras(self.hub), LiveViews(self.hub), Archive(self.hub), Control(self.hub))
+        return [endpoint for room in rooms for endpoint in room.endpoints()]
 
 
 def _warm_up(models: RequestModels) -> None:

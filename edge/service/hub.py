@@ -12,11 +12,13 @@ from edge.config import RunSettings
 from edge.service.configuration import ConfigDocument
 from edge.service.event_index import EventIndex
 from edge.service.feed import Feeds
+from edge.service.image_log import ImageLog
 from edge.service.looking import ImageRoom
 from edge.service.models import RequestModels
 from stream.errors import VideoDiscoError
 from stream.http.errors import HttpError
 from stream.machine import usable_cores
+from stream.windows import LogHistogram
 
 
 @dataclass(slots=True)
@@ -28,6 +30,7 @@ class Hub:
     station: CameraStation | None = None
     room: ImageRoom | None = None
     index: EventIndex | None = None
+    image_log: ImageLog | None = None
     models: RequestModels | None = None
     decoders: Executor = field(default_factory=lambda: ThreadPoolExecutor(usable_cores(), "picture"))
     encoders: Executor = field(default_factory=lambda: ThreadPoolExecutor(usable_cores(), "live"))
@@ -91,6 +94,14 @@ class Hub:
         if self.models is not None:
             self.models.settings = settings
         return told
+
+    def image_stages(self) -> dict[str, LogHistogram]:
+        """Seconds by stage of the pictures that were looked at."""
+        return self.image_log.stages if self.image_log else {}
+
+    def image_metrics(self) -> dict[str, float]:
+        """The figures of the window that ends now, for MLflow."""
+        return self.image_log.metrics() if self.image_log else {}
 
     async def models_ready(self) -> str | None:
         return "they are being loaded" if self.room is None else None

@@ -67,7 +67,7 @@ class _Look:
             self._header = read_header(self._data, max_pixels=self._room.max_pixels)
             self._frame = self._prepared(self._header)
             if not self._room.lane.offer(self):
-                self._tell(self._room.too_busy())
+                self._tell(HttpError(429, "too many pictures wait already", retry_after_s=1, cause="queue"))
         except Exception as exc:  # noqa: BLE001 - the thread's boundary: who asked gets the error
             self._tell(exc)
 
@@ -127,7 +127,8 @@ class _Look:
 
 
 class ImageRoom:
-    """Takes pictures in and looks at them. ``looked`` is told of each; for the loop's thread."""
+    """Takes pictures in and looks at them; for the loop's thread. ``looked`` is told of each, ``refused`` why one was
+    not."""
 
     def __init__(
         self,
@@ -136,6 +137,7 @@ class ImageRoom:
         lane: TaskLane,
         decoders: Executor,
         looked: Callable[[Seen], None] = lambda _seen: None,
+        refused: Callable[[str], None] = lambda _cause: None,
     ) -> None:
         self.models = models
         self.lane = lane
@@ -144,6 +146,7 @@ class ImageRoom:
         self._settings = settings
         self._decoders = decoders
         self._looked = looked
+        self._refused = refused
         self._tickets = 0
         self._took_s: deque[float] = deque(maxlen=50)
 
@@ -167,6 +170,7 @@ class ImageRoom:
                 async with asyncio.timeout(self._settings.deadline_s):
                     return await self._all(pictures, wish)
             except TimeoutError as exc:
+                self._refused("deadline")
                 late = f"this was not done within {self._settings.deadline_s:g} s"
                 raise HttpError(503, late, retry_after_s=self._wait_s(), cause="deadline") from exc
 
@@ -175,6 +179,7 @@ class ImageRoom:
         return await asyncio.get_running_loop().run_in_executor(self._decoders, _annotated, seen)
 
     def too_busy(self) -> HttpError:
+        self._refused("queue")
         return HttpError(429, "too many pictures wait already", retry_after_s=self._wait_s(), cause="queue")
 
     async def _all(self, pictures: Sequence[bytes], wish: Wish) -> list[Seen]:

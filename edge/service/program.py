@@ -23,13 +23,17 @@ from edge.service.cameras import Cameras
 from edge.service.control import Control
 from edge.service.detect import Detection
 from edge.service.event_index import EventIndex
+from edge.service.figures import StationCollector
 from edge.service.hub import Hub
+from edge.service.image_log import FOLDER as IMAGES_FOLDER
+from edge.service.image_log import ImageLog
 from edge.service.live import LiveViews
 from edge.service.looking import ImageRoom
 from edge.service.models import RequestModels, Wish
 from stream.errors import ModelError
 from stream.http.app import About, Instruments, build_app
 from stream.http.endpoints import Endpoint
+from stream.http.metrics import Metrics
 from stream.http.service import Service
 from stream.sources.status import SourceStatus
 
@@ -85,7 +89,10 @@ class ServeProgram:
         """
         settings = self.hub.settings.serve.http
         checks = {"models": self.hub.models_ready, "cameras": self.hub.cameras_ready}
-        app = build_app(settings, self._endpoints(), about=_about(), instruments=Instruments(ready=checks))
+        metrics = Metrics()
+        metrics.registry.register(StationCollector(self.hub))
+        instruments = Instruments(metrics=metrics, ready=checks)
+        app = build_app(settings, self._endpoints(), about=_about(), instruments=instruments)
         service = Service(app, settings)
         await service.start()
         self._on_listening(service.addresses)
@@ -105,7 +112,14 @@ class ServeProgram:
         await loop.run_in_executor(self.hub.decoders, _warm_up, models)
         images = self.hub.settings.serve.images
         lane = station.assembly.pool.task_lane(images.queue)
-        self.hub.opened(station, models, ImageRoom(images, models, lane, self.hub.decoders))
+        image_log = self.hub.image_log = ImageLog(
+            station.folder.path,
+            self.hub.settings.serve.image_log,
+            lambda path: station.log.artifact(path, IMAGES_FOLDER),
+            first=station.log.first_result,
+        )
+        room = ImageRoom(images, models, lane, self.hub.decoders, looked=image_log.looked, refused=image_log.refused)
+        self.hub.opened(station, models, room)
         self._on_ready()
         return station
 
@@ -119,7 +133,7 @@ class ServeProgram:
             on_note=self._on_note,
             wrap_detector=self._wrap_detector,
             extra_sink=self.hub.feeds.sink,
-            lasting=Lasting(folder, [self.hub.index]),
+            lasting=Lasting(folder, [self.hub.index], self.hub.image_metrics),
         )
 
     async def _until_stopped(self, service: Service) -> None:
@@ -128,6 +142,9 @@ class ServeProgram:
         draining = asyncio.create_task(service.drain(DRAIN_S))
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(draining), CAMERAS_AFTER_S)
+        if self.hub.image_log is not None:
+            # before the run is told to be over
+            await asyncio.get_running_loop().run_in_executor(None, self.hub.image_log.close, CAMERAS_AFTER_S)
         if self.hub.station is not None:
             self.hub.station.stop()
         await draining

@@ -1,0 +1,133 @@
+"""What the service counts and writes down of itself."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from edge.service.event_index import EventFilter, EventIndex
+from edge.service.figures import MLFLOW_NAMES, STAGE_BOUNDS_S, _buckets
+from edge.service.image_log import FOLDER
+from stream.windows import LogHistogram
+from tests import clips
+from tests.clips import Clip
+from tests.service_runs import Serving, encoded
+
+GREY = encoded(np.full((96, 128, 3), 128, np.uint8))
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline_s = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+
+
+def samples(service: Serving) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    text = service.get("/metrics").body.decode()
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_figures_are_named_as_prometheus_names_them(tmp_path: Path) -> None:
+    clip = clips.write_clip(tmp_path / "yard.mp4", Clip(frames=50))
+    content = {"cameras": {"yard": {"source": str(clip), "loop": True, "motion": "off"}}}
+    with Serving(tmp_path, content, options={"mlflow": {"enabled": False, "window_s": 0.5}}) as service:
+        assert service.post_picture(GREY).status == 200
+        stage = ("videodisco_stage_seconds_count", (("camera", "images"), ("stage", "inference")))
+        until(lambda: samples(service).get(stage))
+        until(lambda: samples(service).get(("videodisco_frames_total", (("camera", "yard"),)), 0) > 5)
+        found = samples(service)
+    names = {name for name, _ in found}
+    assert found["videodisco_camera_state", (("camera", "yard"), ("state", "live"))] == 1
+    assert found["videodisco_images_total", ()] == 1
+    assert found["videodisco_stage_seconds_bucket", (("camera", "yard"), ("le", "+Inf"), ("stage", "total"))] > 0
+    assert {"videodisco_model_info", "videodisco_queue_depth", "process_resident_memory_bytes"} <= names
+    said = " ".join(MLFLOW_NAMES.values())
+    for name in ("videodisco_frames_in_total", "videodisco_camera_connects_total", "videodisco_queue_depth"):
+        assert name in said
+        assert name in names
+
+
+def test_buckets_count_what_is_below_their_bounds() -> None:
+    histogram = LogHistogram()
+    histogram.add(np.array([0.0004, 0.003, 0.003, 0.02, 7.0]))
+    buckets = dict(_buckets(histogram))
+    assert buckets["0.0005"] == 1
+    assert buckets["0.0025"] == 1
+    assert buckets["0.005"] == 3
+    assert buckets["0.025"] == 4
+    assert buckets[str(STAGE_BOUNDS_S[-1])] == 4
+    assert buckets["+Inf"] == 5
+    values = [count for _, count in _buckets(histogram)]
+    assert values == sorted(values)
+
+
+def test_predictions_go_into_files_that_are_complete_when_they_are_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[Path] = []
+    monkeypatch.setattr("edge.run_log.RunLog.artifact", lambda _log, path, _folder: logged.append(path))
+    content = {"serve": {"image_log": {"every_s": 1}}}
+    with Serving(tmp_path, content) as service:
+        for _ in range(3):
+            assert service.post_picture(GREY).status == 200
+        until(lambda: logged)
+        assert service.post_picture(GREY).status == 200
+    files = sorted((tmp_path / "serve" / FOLDER).glob("*.jsonl"))
+    assert files == logged
+    lines = [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    assert len(lines) == 4
+    assert {(line["width"], line["height"], line["bytes"]) for line in lines} == {(128, 96, len(GREY))}
+    assert len({line["image_sha256"] for line in lines}) == 1
+    assert {"model", "latency_ms", "detections", "time"} <= set(lines[0])
+
+
+def test_no_prediction_is_kept_where_none_is_wanted(tmp_path: Path) -> None:
+    with Serving(tmp_path, {"serve": {"image_log": {"sample": 0}}}) as service:
+        assert service.post_picture(GREY).status == 200
+    assert not (tmp_path / "serve" / FOLDER).exists()
+
+
+def line(number: int, *, sequence: int = 1, camera: str = "yard") -> str:
+    fields = {
+        "type": "new",
+        "id": f"{number:06}-x",
+        "sequence": sequence,
+        "camera": camera,
+        "class": "person" if number % 2 else "car",
+        "confidence": 0.5 + sequence / 100,
+        "start_time": f"2026-01-01T00:{number:02}:00.000Z",
+        "entered_zones": ["door"] if number % 3 == 0 else [],
+    }
+    return json.dumps(fields) + "\n"
+
+
+def test_an_index_that_is_lost_is_made_anew_from_the_file(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text("".join(line(n) for n in range(30)) + line(3, sequence=2) + '{"torn')
+    index = EventIndex(tmp_path)
+    until(lambda: len(index.find(EventFilter(limit=100))) == 30)
+    assert [each["id"] for each in index.find(EventFilter(limit=2))] == ["000029-x", "000028-x"]
+    assert len(index.find(EventFilter(class_name="person"))) == 15
+    assert len(index.find(EventFilter(zone="door"))) == 10
+    assert index.find(EventFilter(zone="doo")) == []
+    third = index.one("000003-x")
+    assert third is not None
+    assert third["sequence"] == 2, "the last line of an event counts"
+    page = index.find(EventFilter(limit=10))
+    newest = 1767225600.0 + 20 * 60
+    assert len(index.find(EventFilter(before=(newest, "000020-x"), limit=100))) == 20
+    assert page[-1]["id"] == "000020-x"
+    index.close(2)
+    again = EventIndex(tmp_path)
+    until(lambda: len(again.find(EventFilter(limit=100))) == 30)
+    again.close(2)

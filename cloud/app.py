@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import time
-from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 
@@ -18,7 +17,7 @@ from cloud.crops import CropLimits
 from cloud.errors import ItemError
 from cloud.figures import Figures
 from cloud.handlers import Handlers
-from cloud.questions import Outcome, Question
+from cloud.questions import Outcome, Question, as_dict
 from cloud.refiners.base import Refiner
 from cloud.refinery import Refinery, RefineryLimits
 from cloud.results import Results, ResultStore
@@ -140,7 +139,7 @@ class CloudService:
             "key": question.key,
             "crop_sha256": question.jpeg_sha256,
             "edge_class": question.edge_class,
-            **asdict(outcome),
+            **as_dict(outcome),
         }
         self._samples.write(json.dumps(line, ensure_ascii=False))
 

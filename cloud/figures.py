@@ -17,6 +17,8 @@ WINDOW_LABELS = 20
 MAX_LABELS = 2000
 """Labels told apart; a service of the user's own may answer new ones for ever."""
 
+STAGES = ("decode", "queue", "inference", "total")
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -91,13 +93,14 @@ class Figures:
         self._sizes = prometheus.Histogram(
             "videodisco_refine_batch_size", "Crops in a batch.", buckets=_SIZES, registry=registry
         )
-        self._stages = prometheus.Histogram(
+        stages = prometheus.Histogram(
             "videodisco_refine_stage_seconds",
             "Decoding and waiting for company of each crop, work on a batch, and a crop's total.",
             ("stage",),
             buckets=_SECONDS,
             registry=registry,
         )
+        self._stage_of = {name: stages.labels(name) for name in STAGES}
         self._failures = prometheus.Counter(
             "videodisco_refine_batches_failed", "Batches of which nothing came.", registry=registry
         )
@@ -111,8 +114,8 @@ class Figures:
             each.items[outcome] += count
 
     def stage(self, name: str, seconds: float) -> None:
-        """A crop spent ``seconds`` in a stage."""
-        self._stages.labels(name).observe(seconds)
+        """A crop spent ``seconds`` in one of :data:`STAGES`."""
+        self._stage_of[name].observe(seconds)
         self._latencies.stage(name, seconds)
 
     def batch(self, done: BatchDone) -> None:

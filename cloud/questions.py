@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,8 @@ from cloud.errors import ItemError
 from cloud.refiners.base import Opinion
 from models.classifier import Guess
 from stream.frame import ModelIdentity
+
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,19 @@ Outcome = Verdict | ItemError
 
 def encode(outcome: Outcome) -> str:
     """As it is stored."""
-    content = {"error": [outcome.code, str(outcome)]} if isinstance(outcome, ItemError) else asdict(outcome)
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    if isinstance(outcome, ItemError):
+        return _dumps({"error": [outcome.code, str(outcome)]})
+    return _dumps(as_dict(outcome))
+
+
+def as_dict(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as JSON values: its opinion and its model."""
+    said, model = verdict.opinion, verdict.model
+    top = [{"label": guess.label, "probability": guess.probability} for guess in said.top]
+    return {
+        "opinion": {"label": said.label, "confidence": said.confidence, "agreement": said.agreement, "top": top},
+        "model": {"name": model.name, "version": model.version, "sha256": model.sha256, "signer": model.signer},
+    }
 
 
 def decode(text: str) -> Outcome:

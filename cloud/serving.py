@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from cloud.app import CloudService
 from cloud.config import CloudSettings, with_token
 from cloud.refiners.base import Refiner
@@ -45,6 +47,7 @@ def serve(settings: CloudSettings, *, debug: bool) -> int:
     """Serve until a signal; the exit code."""
     _set_up_logging(debug=debug)
     require_closed_door(settings.http)
+    cv2.setNumThreads(1)  # crops are small, and decoded side by side already
     refiner = make_refiner(settings)
     with LoopThread() as loop:
         service = loop.submit(_made(settings, refiner)).result()

@@ -121,8 +121,10 @@ def form_of(kind: FormBody, parts: Iterable[Part]) -> Form:
 
 
 def _kind(endpoint: Endpoint, request: web.Request) -> Body:
+    # aiohttp's own reading of this header costs half a millisecond where the boundary is a new one
+    sent, _ = multipart.parameters(request.headers.get(hdrs.CONTENT_TYPE, "application/octet-stream"))
     for kind in endpoint.bodies:
-        if any(_is_of(request.content_type, pattern) for pattern in types_of(kind)):
+        if any(_is_of(sent, pattern) for pattern in types_of(kind)):
             return kind
     raise HttpError(415, f"this takes bodies of type {_types(endpoint)}", cause="body_type")
 

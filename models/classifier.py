@@ -86,7 +86,9 @@ class Classifier:
         shrinks = crop.shape[0] > self.height and crop.shape[1] > self.width
         how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         scaled = cv2.resize(crop, (self.width, self.height), interpolation=how)
-        pixels: Pixels = np.ascontiguousarray(scaled[..., ::-1] if self._spec.input.rgb else scaled)
+        pixels: Pixels = np.asarray(
+            cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB) if self._spec.input.rgb else scaled, np.uint8
+        )
         return pixels
 
     def run(self, pictures: Pixels, *, softmax: bool = True) -> Probabilities:

@@ -1,0 +1,193 @@
+// One camera, large: its picture with boxes drawn by the browser, and how it is doing.
+
+import * as api from "./api.js";
+import { stateOf, storyOf } from "./cameras.js";
+import { button, clear, el, heading, icon, link, say, table, toggle } from "./dom.js";
+import { Feed } from "./feed.js";
+import { duration, number, percent, summary } from "./format.js";
+import { attempt, confirm, notice } from "./notices.js";
+import { Trails, colourOf, fit, paint } from "./paint.js";
+
+const KEPT = "videodisco.shown";
+const LAYERS = { boxes: "Boxes", labels: "Labels", tracks: "Tracks", zones: "Zones" };
+const TABLE_EVERY_MS = 500; // faster than this nobody can read it
+
+export function show(main, { signal, part, list, may }) {
+  const view = new CameraView(main, signal, part, list, may);
+  list.watch((cameras) => view.update(cameras), signal);
+}
+
+class CameraView {
+  #shown = remembered();
+  #trails = new Trails();
+  #scene = null;
+  #toldAt = 0;
+  #state = "";
+
+  constructor(main, signal, name, list, may) {
+    Object.assign(this, { main, signal, name, list, may });
+    this.canvas = el("canvas", { role: "img", "aria-label": `Live picture of ${name}` });
+    this.veil = el("div", { class: "veil" });
+    this.stage = el("div", { class: "stage" }, this.canvas, this.veil);
+    this.state = el("span", { class: "pill" });
+    this.story = el("p", { class: "soft", role: "status", "aria-live": "polite" });
+    this.facts = el("dl", { class: "facts" });
+    this.seen = el("p", { class: "found-words" });
+    this.rows = el("div");
+    clear(main, this.#head(), el("div", { class: "one" }, this.stage, this.#side()));
+    this.feed = new Feed(name, (scene) => this.#draw(scene), signal);
+    const sized = new ResizeObserver(() => this.#fitStage());
+    sized.observe(this.stage);
+    signal.addEventListener("abort", () => sized.disconnect());
+    document.addEventListener("keydown", (event) => this.#key(event), { signal });
+  }
+
+  #head() {
+    this.before = link("", "#/live", { icon: "before", kind: "quiet", label: "Previous camera" });
+    this.next = link("", "#/live", { icon: "next", kind: "quiet", label: "Next camera" });
+    const end = el("div", { class: "end group" }, this.before, this.next, link("All cameras", "#/live", { icon: "back", kind: "brief" }));
+    return heading(this.name, this.state, end);
+  }
+
+  #side() {
+    const layers = Object.entries(LAYERS).map(([key, text]) => toggle(text, this.#shown[key], (on) => this.#switch(key, on)));
+    const whole = document.fullscreenEnabled && button("Full screen", () => this.stage.requestFullscreen(), { icon: "full" });
+    const picture = link("Snapshot", api.snapshotAddress(this.name), { icon: "picture", download: `${this.name}.jpg` });
+    this.actions = el("div", { class: "group" }, whole, picture);
+    return el("div", { class: "stack one-side" },
+      el("section", { class: "panel", "aria-label": "State" }, this.story, this.facts),
+      el("section", { class: "panel stack", "aria-label": "What is drawn" }, el("div", { class: "layers" }, layers), this.actions),
+      el("section", { class: "panel", "aria-label": "What is seen" }, this.seen, this.rows));
+  }
+
+  #switch(key, on) {
+    this.#shown = { ...this.#shown, [key]: on };
+    try {
+      localStorage.setItem(KEPT, JSON.stringify(this.#shown));
+    } catch {
+      // it holds until the page is closed
+    }
+  }
+
+  update(cameras) {
+    const index = cameras.findIndex(({ name }) => name === this.name);
+    if (index < 0) return this.#gone();
+    const camera = cameras[index];
+    this.#neighbours(cameras, index);
+    this.camera = camera;
+    const { word, kind, icon: sign, hasPicture } = stateOf(camera);
+    say(this.state, word);
+    this.state.className = `pill ${kind}`;
+    say(this.story, storyOf(camera));
+    this.stage.classList.toggle("dim", !hasPicture);
+    if (camera.state !== this.#state) {
+      this.#state = camera.state;
+      clear(this.veil, !hasPicture && [icon(sign), el("strong", { text: word }), el("span", { class: "veil-why", text: camera.reason })]);
+      this.#showActions(camera);
+    }
+    return this.#showFacts(camera);
+  }
+
+  #gone() {
+    if (this.camera) notice(`${this.name} is no longer there.`, "bad");
+    clear(this.main, heading(this.name), el("div", { class: "empty" }, icon("offline"), el("h2", { text: "There is no camera of this name" }), link("All cameras", "#/live", { icon: "back" })));
+    this.camera = null;
+  }
+
+  #neighbours(cameras, index) {
+    for (const [node, step] of [[this.before, -1], [this.next, 1]]) {
+      const other = cameras[(index + step + cameras.length) % cameras.length];
+      node.href = `#/live/${encodeURIComponent(other.name)}`;
+      node.hidden = cameras.length < 2;
+    }
+  }
+
+  #showFacts(camera) {
+    const drops = Object.entries(camera.drops).map(([cause, many]) => `${cause.replaceAll("_", " ")} ${many.toLocaleString("en")}`);
+    const facts = [
+      ["From the camera", `${number(camera.fpsIn)} fps`],
+      ["Looked at", `${number(camera.fpsDetect)} fps`],
+      ["Age of the result", duration(camera.ageS)],
+      ["Left out", drops.join(", ") || "nothing"],
+      ["Recording", camera.recording ? "yes" : "no"],
+      camera.retryInS !== null && ["Tried again", `in ${duration(camera.retryInS)}`],
+      camera.model && ["Model", camera.model],
+      camera.source && ["Address", camera.source],
+    ].filter(Boolean);
+    if (this.facts.children.length !== 2 * facts.length) clear(this.facts, facts.map(([text]) => [el("dt", { text }), el("dd")]));
+    facts.forEach(([text, value], index) => {
+      say(this.facts.children[2 * index], text);
+      say(this.facts.children[2 * index + 1], value);
+    });
+  }
+
+  #showActions(camera) {
+    this.changes?.remove();
+    this.changes = this.may("operate") && el("div", { class: "group" },
+      button(camera.paused ? "Resume" : "Pause", (event) => this.#pause(event.currentTarget), { icon: camera.paused ? "play" : "pause" }),
+      link("Draw zones", `#/zones/${encodeURIComponent(this.name)}`, { icon: "zones" }),
+      button("Remove", (event) => this.#remove(event.currentTarget), { icon: "trash", kind: "danger" }));
+    if (this.changes) this.actions.after(this.changes);
+  }
+
+  async #pause(control) {
+    await attempt(() => api.changeCamera(this.name, { paused: !this.camera.paused }), control);
+    await this.list.refresh(this.signal);
+  }
+
+  async #remove(control) {
+    const text = "It is disconnected and taken out of the configuration. What was recorded stays.";
+    if (!(await confirm(`Remove ${this.name}?`, text, "Remove"))) return;
+    if (!(await attempt(() => api.removeCamera(this.name), control))) return;
+    this.camera = null;
+    notice(`${this.name} was removed.`);
+    location.hash = "#/live";
+  }
+
+  #key(event) {
+    if (event.target.closest("input, select, textarea, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "f") this.stage.requestFullscreen?.();
+    if (event.key === "ArrowLeft" && !this.before.hidden) location.hash = this.before.hash;
+    if (event.key === "ArrowRight" && !this.next.hidden) location.hash = this.next.hash;
+  }
+
+  #draw(scene) {
+    this.#scene = scene;
+    this.#trails.add(scene.detections, scene.timeS);
+    this.#fitStage();
+    if (fit(this.canvas)) paint(this.canvas, scene.image, scene, this.#shown, this.#trails);
+    this.canvas.dataset.frame = scene.frame;
+    const nowMs = performance.now();
+    if (nowMs - this.#toldAt < TABLE_EVERY_MS) return;
+    this.#toldAt = nowMs;
+    this.#tell(scene);
+  }
+
+  // The stage takes the picture's shape, so that no black bars stand beside it.
+  #fitStage() {
+    if (this.#scene) this.stage.style.setProperty("--shape", this.#scene.width / this.#scene.height);
+  }
+
+  #tell({ detections }) {
+    const words = summary(detections);
+    say(this.seen, words === "nothing found" ? "Nothing to see just now." : words);
+    this.canvas.setAttribute("aria-label", `Live picture of ${this.name}: ${words}`);
+    const rows = detections.slice(0, 30).map((each) => [[swatch(each.class_id), each.refined?.label ?? each.class], percent(each.confidence), each.track_id === null || each.track_id === undefined ? "" : `#${each.track_id}`]);
+    clear(this.rows, rows.length > 0 && table(["Class", "Sure", "Track"], rows, { caption: "What is seen now" }));
+  }
+}
+
+function swatch(classId) {
+  const made = el("span", { class: "swatch" });
+  made.style.background = colourOf(classId);
+  return made;
+}
+
+function remembered() {
+  const usual = { boxes: true, labels: true, tracks: true, zones: true };
+  try {
+    return { ...usual, ...JSON.parse(localStorage.getItem(KEPT)) };
+  } catch {
+    return usual;
+  }
+}

@@ -1,0 +1,74 @@
+// All cameras as the service lists them, asked for once a second for whoever shows them.
+
+import * as api from "./api.js";
+import { every } from "./dom.js";
+import { moment } from "./format.js";
+
+const EVERY_S = 1;
+
+// Per state: its word, its colour, and its icon where there is no picture.
+const STATES = {
+  connecting: ["Connecting", "warn", "wait"],
+  live: ["Live", "good", "live"],
+  stalled: ["Stalled", "warn", "wait"],
+  backing_off: ["Offline", "bad", "offline"],
+  refused: ["Refused", "bad", "offline"],
+  paused: ["Paused", "", "pause"],
+  ended: ["Ended", "", "offline"],
+};
+
+const AWAY = new Set(["connecting", "stalled", "backing_off", "refused"]);
+
+export function stateOf(camera) {
+  const [word, kind, icon] = STATES[camera.state] ?? [camera.state, "", "offline"];
+  return { word, kind, icon, hasPicture: camera.state === "live" };
+}
+
+// A camera that is away is tried again and again: what people see is one absence, not a new state with each attempt.
+function steadied(camera, former) {
+  if (!AWAY.has(camera.state) || !former || !AWAY.has(former.state)) return camera;
+  const trying = camera.state === "connecting" && former.state !== "connecting";
+  return {
+    ...camera,
+    state: trying ? former.state : camera.state,
+    reason: camera.reason || former.reason,
+    since: former.since < camera.since ? former.since : camera.since,
+    forS: Math.max(camera.forS, (Date.now() - former.since) / 1000),
+  };
+}
+
+// "Offline since 14:03:22: no route to host."
+export function storyOf(camera) {
+  const { word } = stateOf(camera);
+  const since = camera.since ? ` since ${moment(camera.since)}` : "";
+  return `${word}${since}${camera.reason ? `: ${camera.reason}` : ""}`;
+}
+
+export class CameraList extends EventTarget {
+  cameras = null;
+
+  // Tells `listener` of the cameras now and whenever they were asked for, until `signal`.
+  watch(listener, signal) {
+    this.addEventListener("change", () => listener(this.cameras), { signal });
+    if (this.cameras) listener(this.cameras);
+  }
+
+  start(signal) {
+    every(EVERY_S, () => this.refresh(signal), signal);
+  }
+
+  async refresh(signal) {
+    try {
+      const former = new Map(this.cameras?.map((camera) => [camera.name, camera]));
+      this.cameras = (await api.cameras({ signal })).map((camera) => steadied(camera, former.get(camera.name)));
+      this.dispatchEvent(new Event("change"));
+    } catch (error) {
+      if (error.status === 503) this.dispatchEvent(new CustomEvent("loading", { detail: error.message }));
+      // else what is shown stands, and a line over the page says that the service is away
+    }
+  }
+
+  find(name) {
+    return this.cameras?.find((each) => each.name === name) ?? null;
+  }
+}

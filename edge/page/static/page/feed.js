@@ -1,0 +1,92 @@
+// The live pictures of one camera, each with what was found in it, for as long as somebody looks.
+
+import { liveAddress, liveMessage } from "./api.js";
+
+const FIRST_RETRY_S = 0.5;
+const LAST_RETRY_S = 8;
+
+// Calls `onScene({image, width, height, detections, zones, ...})` for the newest picture, as fast as they can be
+// decoded and shown; the image is gone afterwards. Ends with `signal`.
+export class Feed {
+  #socket = null;
+  #retryS = FIRST_RETRY_S;
+  #timer = 0;
+  #newest = null;
+  #decoding = false;
+  #wanted = true;
+
+  constructor(name, onScene, signal) {
+    this.name = name;
+    this.skipped = 0;
+    this.onScene = onScene;
+    this.signal = signal;
+    document.addEventListener("visibilitychange", () => this.#attune(), { signal });
+    signal.addEventListener("abort", () => this.#attune());
+    this.#attune();
+  }
+
+  // Whether somebody can see it: a tile that is scrolled away needs no pictures.
+  set wanted(wanted) {
+    this.#wanted = wanted;
+    this.#attune();
+  }
+
+  #attune() {
+    const open = this.#wanted && !document.hidden && !this.signal.aborted;
+    if (open && !this.#socket) this.#open();
+    if (!open) this.#close();
+  }
+
+  #open() {
+    clearTimeout(this.#timer);
+    const socket = new WebSocket(liveAddress(this.name));
+    socket.binaryType = "arraybuffer";
+    socket.onmessage = ({ data }) => this.#take(data);
+    socket.onclose = () => this.#lost(socket);
+    this.#socket = socket;
+  }
+
+  #close() {
+    clearTimeout(this.#timer);
+    const socket = this.#socket;
+    this.#socket = null;
+    this.#newest = null;
+    socket?.close();
+  }
+
+  #lost(socket) {
+    if (socket !== this.#socket) return; // closed by ourselves
+    this.#timer = setTimeout(() => { this.#socket = null; this.#attune(); }, this.#retryS * 1000 * (0.5 + Math.random()));
+    this.#retryS = Math.min(LAST_RETRY_S, this.#retryS * 2);
+  }
+
+  #take(data) {
+    this.#retryS = FIRST_RETRY_S;
+    if (typeof data === "string") return; // the state, which the list of cameras tells as well
+    if (this.#newest) this.skipped += 1;
+    this.#newest = data;
+    if (!this.#decoding) this.#decode();
+  }
+
+  async #decode() {
+    this.#decoding = true;
+    while (this.#newest) {
+      const scene = liveMessage(this.#newest);
+      this.#newest = null;
+      await this.#show(scene);
+    }
+    this.#decoding = false;
+  }
+
+  async #show({ jpeg, ...scene }) {
+    let image;
+    try {
+      image = await createImageBitmap(jpeg);
+    } catch {
+      return; // one spoilt picture; the next comes soon
+    }
+    await new Promise((resolve) => requestAnimationFrame(resolve));
+    if (!this.signal.aborted && this.#socket) this.onScene({ ...scene, image });
+    image.close();
+  }
+}

@@ -25,7 +25,7 @@ def cloud(
     kind: Annotated[str | None, typer.Option(help="classifier or detector. [default: classifier]")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, coreml or openvino.")] = None,
     workers: Annotated[int | None, typer.Option(help="Batches at a time. [default: one a usable core]")] = None,
-    batch: Annotated[int | None, typer.Option(help="Crops in a batch. [default: 16]")] = None,
+    batch: Annotated[int | None, typer.Option(help="Crops in a batch. [default: 8]")] = None,
     project: Annotated[Path | None, typer.Option(help="Folder of all runs. [default: runs]")] = None,
     name: Annotated[str | None, typer.Option(help="Folder of this run. [default: cloud]")] = None,
     mlflow: Annotated[bool | None, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow. [default: on]")] = None,

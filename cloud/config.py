@@ -94,7 +94,7 @@ class RefinerSettings(Settings):
 class BatchSettings(Settings):
     """How crops are put together, and how many may wait."""
 
-    max_size: int = Field(16, ge=1, le=256, description="Crops in a batch; 1: each on its own.")
+    max_size: int = Field(8, ge=1, le=256, description="Crops in a batch; 1: each on its own.")
     max_wait_ms: float = Field(
         4.0, ge=0, le=1000, allow_inf_nan=False, description="How long the first of a batch waits for company."
     )

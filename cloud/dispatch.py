@@ -120,18 +120,16 @@ class Dispatcher(Generic[T, R]):
 
     async def _run(self, batch: Sequence[Job[Ticket[T, R]]]) -> None:
         begun_s = self._clock()
-        try:
-            results = await self._results([job.payload.payload for job in batch])
-            for job, result in zip(batch, results, strict=True):
-                self._settle(job, result)
-            waited_s = tuple(begun_s - job.arrived_s for job in batch)
-            failed = all(isinstance(result, ItemError) for result in results)
-            self._on_batch(BatchDone(waited_s, self._clock() - begun_s, failed))
-        finally:
-            task = asyncio.current_task()
-            if task is not None:
-                self._running.discard(task)
-            self._look()
+        results = await self._results([job.payload.payload for job in batch])
+        seconds = self._clock() - begun_s
+        # the worker goes on with the next batch before anybody is told of this one
+        if (task := asyncio.current_task()) is not None:
+            self._running.discard(task)
+        self._look()
+        for job, result in zip(batch, results, strict=True):
+            self._settle(job, result)
+        failed = all(isinstance(result, ItemError) for result in results)
+        self._on_batch(BatchDone(tuple(begun_s - job.arrived_s for job in batch), seconds, failed))
 
     async def _results(self, payloads: Sequence[T]) -> Sequence[R | ItemError]:
         try:

@@ -27,6 +27,10 @@ from stream.runtime import LoopThread, SignalStop
 END_S = 10.0
 """From the signal to the end of the process, whatever hangs."""
 
+SWITCH_INTERVAL_S = 0.001
+"""How long a thread may keep the interpreter while others ask for it: a worker that is out of onnxruntime for a moment
+shall not wait Python's 5 ms for the loop."""
+
 _POLL_S = 0.25
 
 
@@ -47,6 +51,7 @@ def serve(settings: CloudSettings, *, debug: bool) -> int:
     """Serve until a signal; the exit code."""
     _set_up_logging(debug=debug)
     require_closed_door(settings.http)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     cv2.setNumThreads(1)  # crops are small, and decoded side by side already
     refiner = make_refiner(settings)
     with LoopThread() as loop:

@@ -113,7 +113,7 @@ async def client_of(url: str) -> AsyncIterator[Client]:
 
 @dataclass
 class ObedientRefiner:
-    """Answers every crop alike, but waits for ``gate``, and fails on crops of the widths it is told.
+    """Answers every crop alike, but waits for ``gate``, fails once with ``failure``, and on crops of some widths.
 
     ``batches`` are the widths of the crops of each batch, in order.
     """
@@ -140,8 +140,9 @@ class ObedientRefiner:
         self.batches.append(list(batch))
         self.begun.set()
         await self.gate.wait()
-        if self.failure is not None:
-            raise self.failure
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            raise failure
         return [ItemError.failed() if width in self.poison_px else TRUCK for width in batch]
 
     async def close(self) -> None:

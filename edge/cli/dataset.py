@@ -133,13 +133,14 @@ def verify(
 ) -> int:
     """Check every picture against its hash, and the files against the manifest (exit code 5 when they differ)."""
     import json
+    import time
     from dataclasses import asdict
 
     from edge.cli.console import Terminal
     from edge.cli.dataset_tables import findings_lines
     from stream.dataset.checking import verify as check
 
-    found = check(_store(folder), repair=repair)
+    found = check(_store(folder), time.time(), repair=repair)
     console = Terminal()
     lines = [json.dumps(asdict(found), indent=2)] if as_json else findings_lines(found, repaired=repair)
     for line in lines:

@@ -16,6 +16,9 @@ from stream.errors import SinkError
 
 _READ_BYTES = 1 << 20
 
+LEFT_BEHIND_S = 600.0
+"""A file that is being written gets its name within seconds; one that is as old as this has lost its writer."""
+
 
 @dataclass(slots=True)
 class Findings:
@@ -35,17 +38,17 @@ class Findings:
         return not (self.damaged or self.missing or self.without_record or self.without_row or self.leftovers)
 
 
-def verify(store: Store, *, repair: bool = False) -> Findings:
+def verify(store: Store, now: float, *, repair: bool = False) -> Findings:
     """Compare every picture with its hash, and the files with the manifest; other processes may go on collecting.
 
     With ``repair`` damaged and missing pictures are forgotten, records written anew, pictures without a row taken in
     again where their record is whole (so that a lost manifest is made anew) and removed where it is not.
 
-    Raises SinkError where the data set cannot be read or written.
+    ``now`` is in seconds since the epoch. Raises SinkError where the data set cannot be read or written.
     """
     found = Findings()
     try:
-        _check_files(store, found, repair=repair)
+        _check_files(store, found, now, repair=repair)
         for sha256 in store.manifest.rows():
             _check_row(store, sha256, found, repair=repair)
     except OSError as exc:
@@ -73,7 +76,7 @@ def _check_row(store: Store, sha256: str, found: Findings, *, repair: bool) -> N
             return
         if actual == sha256:
             [row] = connection.execute("SELECT record FROM samples WHERE sha256 = ?", (sha256,))
-            store.write_files(from_record(json.loads(row[0])), None)
+            store.write_record(from_record(json.loads(row[0])))
             return
         store.unlink(sha256)
         manifest.forget(connection, [sha256])
@@ -81,16 +84,18 @@ def _check_row(store: Store, sha256: str, found: Findings, *, repair: bool) -> N
     store.manifest.run(settle)
 
 
-def _check_files(store: Store, found: Findings, *, repair: bool) -> None:
+def _check_files(store: Store, found: Findings, now: float, *, repair: bool) -> None:
     known = store.manifest.rows()
     for path in _files(store.folder / IMAGES):
         if path.stem in known and path.name in {f"{path.stem}.jpg", f"{path.stem}.json"}:
+            continue
+        if path.name.startswith(PARTIAL) and _age_s(path, now) < LEFT_BEHIND_S:
             continue
         store.manifest.run(_settling_file(store, path, found, repair=repair))
 
 
 def _settling_file(store: Store, path: Path, found: Findings, *, repair: bool) -> Callable[[sqlite3.Connection], None]:
-    """Files are written within transactions: in one of ours, one that has no row will never get one."""
+    """Files get their names within transactions: in one of ours, one that has no row will never get one."""
 
     def settle(connection: sqlite3.Connection) -> None:
         if not path.exists() or manifest.holds(connection, path.stem):
@@ -120,6 +125,14 @@ def _files(folder: Path) -> Iterator[Path]:
     """All files; a listing of each folder at a time, for files come and go."""
     for inner in sorted(folder.glob("*")) if folder.is_dir() else []:
         yield from (path for path in sorted(inner.glob("*")) if path.is_file())
+
+
+def _age_s(path: Path, now: float) -> float:
+    """Zero for a file that is gone."""
+    try:
+        return now - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _record_of(store: Store, sha256: str) -> Sample | None:

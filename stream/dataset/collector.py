@@ -165,12 +165,13 @@ class Collector:
         duplicates = self.settings.duplicates
         if self.store.shows_nothing_new(draft, duplicates):
             return None
-        if (draft.width, draft.height) != (picture.shape[1], picture.shape[0]):
-            size = (draft.width, draft.height)
-            smaller = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-            jpeg = encode(smaller, self.settings.jpeg_quality)
-        elif jpeg is None:
+        size = (draft.width, draft.height)
+        if size != (picture.shape[1], picture.shape[0]):
+            picture, jpeg = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8), None
+        if jpeg is None:
             jpeg = encode(picture, self.settings.jpeg_quality)
+            # encoding changes some bits of a small crop: what counts is what is in the file
+            draft = replace(draft, fingerprint=fingerprint_of(_decoded(jpeg)))
         return self.store.add(draft, jpeg, duplicates, max_bytes=self.settings.max_bytes)
 
     def _prune_if_due(self, now_s: float) -> None:
@@ -211,6 +212,10 @@ def encode(picture: Pixels, quality: int) -> bytes:
     if not encoded:  # JPEG ends at 65535 pixels a side
         raise SinkError(f"a picture of {picture.shape[1]}x{picture.shape[0]} is too large for JPEG")
     return jpeg.tobytes()
+
+
+def _decoded(jpeg: bytes) -> Pixels:
+    return np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
 
 
 def _laid_into(labels: Sequence[Label], x_scale: float, y_scale: float, size: tuple[int, int]) -> tuple[Label, ...]:

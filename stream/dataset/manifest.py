@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stream.dataset.duplicates import distance, same_scene
-from stream.dataset.sample import Sample, as_record, from_record, labels_from
+from stream.dataset.sample import Label, Sample, as_record, from_record, labels_from
 from stream.dataset.settings import DuplicateSettings, Kind
 from stream.recording.database import Database
 
@@ -30,10 +30,11 @@ CREATE TABLE IF NOT EXISTS samples (
     taken_at REAL NOT NULL,
     kept_at REAL NOT NULL,
     bytes INTEGER NOT NULL,
+    alike TEXT NOT NULL,
     fingerprint TEXT NOT NULL,
     record TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS samples_alike ON samples (camera, kind, class, id);
+CREATE INDEX IF NOT EXISTS samples_alike ON samples (camera, alike, id, fingerprint);
 CREATE INDEX IF NOT EXISTS samples_by_class ON samples (class, id);
 CREATE INDEX IF NOT EXISTS samples_by_sampler ON samples (sampler, kept_at);
 CREATE INDEX IF NOT EXISTS samples_by_age ON samples (kept_at);
@@ -129,21 +130,21 @@ def holds(connection: sqlite3.Connection, sha256: str) -> bool:
 
 
 def has_alike(connection: sqlite3.Connection, sample: Sample, settings: DuplicateSettings) -> bool:
-    """Whether one of the recent samples of the same camera and class shows the same.
+    """Whether one of the recent samples of the same camera and class shows the same."""
+    sql = "SELECT id, fingerprint FROM samples WHERE camera = ? AND alike = ? ORDER BY id DESC LIMIT ?"
+    rows = connection.execute(sql, (sample.origin.camera, _alike(sample), settings.recent)).fetchall()
+    near = [number for number, print_ in rows if distance(sample.fingerprint, int(print_, 16)) <= settings.distance]
+    return any(same_scene(sample.labels, _labels_of(connection, number)) for number in near)
 
-    Whole frames are compared whatever they were taken for.
-    """
-    of_class, values = ("TRUE", []) if sample.kind == "frame" else ("class = ?", [sample.class_name])
-    sql = (
-        f"SELECT fingerprint, record FROM samples WHERE camera = ? AND kind = ? AND {of_class}"  # noqa: S608 - one of two constants
-        " ORDER BY id DESC LIMIT ?"
-    )
-    rows = connection.execute(sql, (sample.origin.camera, sample.kind, *values, settings.recent))
-    return any(
-        distance(sample.fingerprint, int(fingerprint, 16)) <= settings.distance
-        and same_scene(sample.labels, labels_from(json.loads(record)["labels"]))
-        for fingerprint, record in rows
-    )
+
+def _labels_of(connection: sqlite3.Connection, number: int) -> tuple[Label, ...]:
+    (record,) = connection.execute("SELECT record FROM samples WHERE id = ?", (number,)).fetchone()
+    return labels_from(json.loads(record)["labels"])
+
+
+def _alike(sample: Sample) -> str:
+    """What a sample is compared with: crops of its class; whole frames whatever they were taken for."""
+    return f"crop {sample.class_name}" if sample.kind == "crop" else "frame"
 
 
 def insert(connection: sqlite3.Connection, sample: Sample, size_bytes: int) -> None:
@@ -156,11 +157,12 @@ def insert(connection: sqlite3.Connection, sample: Sample, size_bytes: int) -> N
         sample.origin.taken_at,
         sample.kept_at,
         size_bytes,
+        _alike(sample),
         f"{sample.fingerprint:016x}",
         json.dumps(as_record(sample), ensure_ascii=False),
     )
-    columns = "sha256, kind, camera, class, sampler, taken_at, kept_at, bytes, fingerprint, record"
-    connection.execute(f"INSERT INTO samples ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608 - the columns are ours
+    columns = "sha256, kind, camera, class, sampler, taken_at, kept_at, bytes, alike, fingerprint, record"
+    connection.execute(f"INSERT INTO samples ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608 - the columns are ours
 
 
 def forget(connection: sqlite3.Connection, hashes: list[str]) -> None:

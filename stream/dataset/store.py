@@ -8,8 +8,8 @@ import os
 import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,9 @@ class Store:
     """The data set in one folder; for any threads and processes.
 
     ``images/ab/abcd....jpg`` has the sha256 ``abcd...``, and beside it ``abcd....json``, all that is known of it;
-    ``manifest.db`` is an index over these. A sample's files are written and its row is added within one transaction
-    of the manifest, and files are removed within another one than their rows: a process that is killed at any point
-    leaves files without a row at worst, never a row without files, and :func:`stream.dataset.checking.verify` finds
-    them.
+    ``manifest.db`` is an index over these. A sample's files get their names and its row is added within one
+    transaction, and files are removed in a later one than their rows: a process that is killed at any point leaves
+    files without a row at worst, never a row without files, and :func:`stream.dataset.checking.verify` finds them.
 
     Raises OutputError where the folder cannot be used; SinkError where a later call fails.
     """
@@ -67,19 +66,24 @@ class Store:
     def add(self, sample: Sample, jpeg: bytes, duplicates: DuplicateSettings, *, max_bytes: int) -> Sample | None:
         """Keep a picture under its hash, and make room for it; None when it shows nothing new."""
         sample = replace(sample, sha256=hashlib.sha256(jpeg).hexdigest())
+        record = _record(sample)
+        path, beside = self.picture_path(sample.sha256), self.record_path(sample.sha256)
 
         def put(connection: sqlite3.Connection) -> list[str] | None:
             if manifest.holds(connection, sample.sha256) or manifest.has_alike(connection, sample, duplicates):
                 return None
-            manifest.insert(connection, sample, self.write_files(sample, jpeg))
+            _rename([(record_part, beside), (picture_part, path)])
+            manifest.insert(connection, sample, len(jpeg) + len(record))
             return manifest.forget_surplus(connection, max_bytes)
 
-        try:
-            surplus = self.manifest.run(put)
-        except SinkError:
-            with suppress(SinkError):
-                self._remove_files([sample.sha256])
-            raise
+        # what takes time is done before, so that others need not wait for it
+        with _part(path, jpeg, durably=True) as picture_part, _part(beside, record) as record_part:
+            try:
+                surplus = self.manifest.run(put)
+            except SinkError:
+                with suppress(SinkError):
+                    self._remove_files([sample.sha256])
+                raise
         if surplus:
             self._remove_files(surplus)
         return None if surplus is None or sample.sha256 in surplus else sample
@@ -100,18 +104,11 @@ class Store:
         """What the data set is, as plain values for a run's log: ``digest`` changes with any picture or label."""
         return {"folder": str(self.folder), **provenance_of(self.manifest.samples(which))}
 
-    def write_files(self, sample: Sample, jpeg: bytes | None) -> int:
-        """Write a sample's record and picture (where one is given); their bytes. Within a transaction."""
-        record = (json.dumps(as_record(sample), ensure_ascii=False, indent=1) + "\n").encode()
-        path = self.picture_path(sample.sha256)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(self.record_path(sample.sha256), record)
-            if jpeg is not None:
-                _write(path, jpeg)
-            return len(record) + path.stat().st_size
-        except OSError as exc:
-            raise write_failure(path, exc) from exc
+    def write_record(self, sample: Sample) -> None:
+        """Write a sample's record anew; within a transaction."""
+        path = self.record_path(sample.sha256)
+        with _part(path, _record(sample)) as part:
+            _rename([(part, path)])
 
     def _remove_files(self, hashes: Iterable[str]) -> None:
         """Remove the files of rows that are gone, unless they have come back meanwhile."""
@@ -152,16 +149,34 @@ def provenance_of(samples: Iterable[Sample]) -> dict[str, Any]:
     }
 
 
-def _write(path: Path, content: bytes) -> None:
-    """The whole file or none of it, also after a power cut."""
-    partial = path.with_name(f"{PARTIAL}{secrets.token_hex(8)}")
+@contextmanager
+def _part(path: Path, content: bytes, *, durably: bool = False) -> Iterator[Path]:
+    """A file beside ``path`` with this content, to be renamed; it is gone afterwards in any case. ``durably``: it
+    outlives a power cut, which may take a record, for that is made anew from its row. Raises SinkError."""
+    part = path.with_name(f"{PARTIAL}{secrets.token_hex(8)}")
     try:
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("xb") as file:
+                file.write(content)
+                file.flush()
+                if durably:
+                    os.fsync(file.fileno())
+        except OSError as exc:
+            raise write_failure(path, exc) from exc
+        yield part
+    finally:
         with suppress(OSError):
-            partial.unlink()
-        raise
+            part.unlink()
+
+
+def _rename(pairs: Sequence[tuple[Path, Path]]) -> None:
+    for part, path in pairs:
+        try:
+            part.replace(path)
+        except OSError as exc:
+            raise write_failure(path, exc) from exc
+
+
+def _record(sample: Sample) -> bytes:
+    return (json.dumps(as_record(sample), ensure_ascii=False, indent=1) + "\n").encode()

@@ -48,7 +48,7 @@ def exported(plan: Plan, layout: str, target: Path, write: Callable[[Plan, Path]
         write_text(partial / SAMPLES, "".join(f"{_line(item)}\n" for item in plan.items))
         partial.replace(target)
     except OSError as exc:
-        raise _failure(partial, exc) from exc
+        raise _failure(plan.folder, partial, exc) from exc
     finally:
         with suppress(OSError):
             shutil.rmtree(partial)
@@ -75,8 +75,8 @@ def _check_free(target: Path) -> None:
         raise OutputError(f"cannot write {target}: {(exc.strerror or str(exc)).lower()}; name another folder") from exc
 
 
-def _failure(partial: Path, exc: OSError) -> SinkError:
-    if isinstance(exc, FileNotFoundError):
+def _failure(source: Path, partial: Path, exc: OSError) -> SinkError:
+    if isinstance(exc, FileNotFoundError) and Path(str(exc.filename)).is_relative_to(source):
         return SinkError(f"the data set was pruned while it was exported ({exc.filename} is gone); export it again")
     return write_failure(partial, exc)
 

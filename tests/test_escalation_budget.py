@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.escalation.breaker import Breaker, BreakerState
@@ -26,6 +26,7 @@ def assert_never_exceeded(spent: list[tuple[float, float]], limit: float, per_s:
             assert total <= limit * max(1.0, (at_s - begin_s) / per_s) + ROUNDING
 
 
+@settings(deadline=None)
 @given(
     st.floats(1, 50),
     st.floats(0.5, 20),
@@ -49,6 +50,7 @@ def test_no_window_of_whatever_length_exceeds_the_limit(
     assert_never_exceeded(spent, limit, per_s)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 2), st.floats(0.1, 10)), min_size=1, max_size=25))
 def test_it_waits_no_longer_than_it_must(wishes: list[tuple[float, float]]) -> None:
     allowance, now_s = Allowance(10.0, 1.0), 0.0

@@ -56,7 +56,7 @@ def test_large_ones_are_made_smaller() -> None:
     st.floats(0, 1),
     st.booleans(),
 )
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_any_box_gives_a_crop_within_the_picture_or_none(
     corners: tuple[float, float, float, float], margin: float, hide: bool
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.escalation.policy import MOST_REMEMBERED, Asked, Candidate, Cause, Picture, Policy, Trigger
@@ -120,6 +120,7 @@ def test_values_order_what_waits() -> None:
     assert value(always, audit) > value({}, surer)
 
 
+@settings(deadline=None)
 @given(
     st.floats(0, 1),
     st.floats(0, 1),

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.errors import OutputError, SinkError
@@ -116,6 +116,7 @@ def test_trim_tells_what_it_drops_and_why(tmp_path: Path) -> None:
     assert payloads(spool) == [b"dear...."]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 3)), max_size=25), st.integers(1, 200))
 def test_trim_keeps_the_bound_and_drops_no_more_than_needed(
     tmp_path_factory: pytest.TempPathFactory, entries: list[tuple[int, int]], max_bytes: int

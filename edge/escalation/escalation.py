@@ -205,7 +205,8 @@ class _Office:
             log.exception("nothing is asked of the cloud any more")
 
     def _tell_dropped(self, parcel: Parcel | None, cause: str) -> None:
-        self._reception.gave_up(parcel, cause, _WHY_DROPPED[cause])
+        why, obstacle = _WHY_DROPPED[cause], self.forwarder.obstacle
+        self._reception.gave_up(parcel, cause, f"{why} ({obstacle})" if obstacle else why)
 
 
 def _encoding(settings: EscalationSettings) -> CropEncoding:

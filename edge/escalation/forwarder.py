@@ -87,7 +87,7 @@ class Means:
 
 
 class Forwarder:
-    """One loop; all but :meth:`wake` and :meth:`view` belong to its thread.
+    """One loop; all but :meth:`wake`, :meth:`view` and :attr:`obstacle` belong to its thread.
 
     A crop leaves the queue only after its answer is on disk: it may be sent twice, but is answered once, for its key
     stays the same. Nothing is raised: failures are counted, and what cannot be sent now waits.
@@ -126,6 +126,13 @@ class Forwarder:
 
     def view(self) -> BreakerView:
         return self._breaker.view()
+
+    @property
+    def obstacle(self) -> str:
+        """What keeps crops from going out just now: a limit of the budget, or what is wrong with the cloud. From any
+        thread."""
+        held = self._held
+        return f"{held[1]} holds requests back" if held else self._breaker.view().reason
 
     def wake(self) -> None:
         """There is something to do. From any thread."""

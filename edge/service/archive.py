@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from edge.events.event import iso_time
 from edge.service.event_index import EventFilter
@@ -24,8 +24,18 @@ from stream.http.endpoints import Call, Endpoint, HttpError, Media, Result, Wire
 from stream.recording.index import Recording
 from stream.recording.names import parse
 
+
+def _is_a_date(value: object) -> object:
+    """pydantic takes numbers as well, of seconds or milliseconds by their size."""
+    if isinstance(value, str) and "-" not in value[1:]:
+        raise ValueError("a date and time is needed, as in 2026-01-31T12:00:00Z")
+    return value
+
+
 Name = Annotated[str | None, Field(min_length=1, max_length=100)]
-Moment = Annotated[datetime | None, Field(description="ISO 8601; without a zone it is UTC.")]
+Moment = Annotated[
+    datetime | None, BeforeValidator(_is_a_date), Field(description="ISO 8601; without a zone it is UTC.")
+]
 Cursor = Annotated[str | None, Field(max_length=400, description="What the former answer says in next.")]
 
 _VIDEO = Media("video/mp4", "The file; ranges are answered.")

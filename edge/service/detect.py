@@ -11,11 +11,10 @@ from pydantic import ConfigDict, Field
 from edge.service.hub import Hub
 from edge.service.looking import Seen
 from edge.service.models import Wish
-from edge.service.wire import DetectAnswer, DetectAnswers, ImageAnswer, detections_of, model_answer
+from edge.service.wire import DetectAnswer, DetectResult, ImageAnswer, detections_of, model_answer
 from stream.http.auth import NOBODY, require
 from stream.http.context import CONTEXT
 from stream.http.endpoints import (
-    Answer,
     Call,
     Endpoint,
     Form,
@@ -98,8 +97,8 @@ class Detection:
                     RawBody(PICTURES, description="One picture: JPEG, PNG or WebP."),
                     FormBody(("file",), PICTURES, DetectQuery),
                 ),
-                answers={200: (DetectAnswer, DetectAnswers, Media("image/jpeg", "The picture with its boxes."))},
-                errors=(422,),
+                answers={200: (DetectResult, Media("image/jpeg", "The picture with its boxes."))},
+                errors=(404, 422),
                 tag="pictures",
                 description="One picture as the body, or several as parts of a form: then the answer is a list. "
                 "Parameters of a form win over those of the query. EXIF orientation is applied: boxes are of the "
@@ -135,7 +134,7 @@ class Detection:
             return web.Response(body=drawn, content_type="image/jpeg")
         latency_ms = round((time.monotonic() - begun_s) * 1e3, 2)
         answers = tuple(_answer(each, latency_ms) for each in seen)
-        return Answer(answers[0] if len(answers) == 1 else DetectAnswers(answers))
+        return DetectResult(answers[0] if len(answers) == 1 else answers)
 
     async def deepstack(self, call: Call) -> Result:
         begun_s = time.monotonic()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import math
 import threading
 from collections import OrderedDict
@@ -12,7 +14,7 @@ from edge.config import DetectorSettings, RunSettings
 from edge.detector import OnnxDetector
 from edge.loaded_model import LoadedModel
 from edge.slots import SlotPlan
-from models.catalogue import AUTO, bundled_names, find
+from models.catalogue import AUTO, BUNDLED, bundled_names, find
 from models.shelf import store
 from stream.frame import NetworkView
 from stream.http.errors import HttpError
@@ -36,7 +38,14 @@ class Wish:
 
 def known_models() -> list[str]:
     """The names that requests may use; files elsewhere are for the configuration to name."""
-    return sorted({AUTO, *bundled_names(), *store.names()})
+    return sorted({AUTO, *_bundled_detectors(), *store.names()})
+
+
+@functools.cache
+def _bundled_detectors() -> tuple[str, ...]:
+    """Not those that classify crops."""
+    cards = {name: json.loads((BUNDLED / f"{name}.json").read_text(encoding="utf-8")) for name in bundled_names()}
+    return tuple(name for name, card in cards.items() if card.get("task") == "detect")
 
 
 class RequestModels:

@@ -44,8 +44,8 @@ class DetectAnswer(Wire):
     image: ImageAnswer
 
 
-class DetectAnswers(RootModel[tuple[DetectAnswer, ...]]):
-    """What was found in each of several pictures, in their order."""
+class DetectResult(RootModel[DetectAnswer | tuple[DetectAnswer, ...]]):
+    """What was found in one picture; for several a list, in their order."""
 
 
 def detections_of(result: FrameResult) -> tuple[DetectionAnswer, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import prometheus_client as prometheus
@@ -16,6 +16,9 @@ WINDOW_LABELS = 20
 
 MAX_LABELS = 2000
 """Labels told apart; a service of the user's own may answer new ones for ever."""
+
+MAX_CLASSES = 200
+"""Classes of the edge told apart; they are whatever edges say."""
 
 STAGES = ("decode", "queue", "inference", "total")
 
@@ -133,7 +136,8 @@ class Figures:
     def refined(self, edge_class: str, label: str, agreement: float | None) -> None:
         """A crop got a label; ``agreement`` is None where the edge's class has no counterpart."""
         self.item("refined")
-        label = self._bounded(label)
+        label = _bounded(label, self._total.labels, MAX_LABELS)
+        edge_class = _bounded(edge_class, self._total.by_class, MAX_CLASSES)
         self._labels.labels(label).inc()
         if agreement is not None:
             self._agreement.labels(edge_class).observe(agreement)
@@ -142,9 +146,6 @@ class Figures:
             if agreement is not None:
                 each.agreement.add(agreement)
                 each.by_class.setdefault(edge_class, Agreement()).add(agreement)
-
-    def _bounded(self, label: str) -> str:
-        return label if label in self._total.labels or len(self._total.labels) < MAX_LABELS else "other"
 
     def unkept(self) -> None:
         self._unkept.inc()
@@ -163,3 +164,7 @@ class Figures:
         """The figures of the whole process."""
         values = self._total.metrics(now_s - self._started_s)
         return {f"summary/{name}": value for name, value in values.items()}
+
+
+def _bounded(name: str, known: Collection[str], most: int) -> str:
+    return name if name in known or len(known) < most else "other"

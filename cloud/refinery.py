@@ -132,25 +132,29 @@ class Refinery:
     async def _wait(self, name: Name, entry: _Entry, question: Question, budget_s: float) -> Outcome:
         try:
             if entry.question is not question and entry.question.digest != question.digest:
+                self._figures.item("conflict")
                 return ItemError.conflict()
             async with asyncio.timeout(budget_s):
                 return await asyncio.shield(entry.task)
         except TimeoutError:
+            self._figures.item("deadline")
             return ItemError.too_late()
+        except asyncio.CancelledError:
+            self._figures.item("abandoned")
+            raise
         finally:
             entry.waiters -= 1
             if not entry.waiters and not entry.task.done():
-                self._abandon(name, entry)
+                self._drop(name, entry)
 
-    def _abandon(self, name: Name, entry: _Entry) -> None:
-        """Nobody waits any more. What is in a batch is finished and stored: the client may ask again."""
+    def _drop(self, name: Name, entry: _Entry) -> None:
+        """Nobody waits any more. What is in a batch is finished and stored all the same: the client may ask again."""
         if entry.ticket is not None and entry.ticket.taken:
             return
         self._forget(name, entry)
         entry.task.cancel()
         if entry.ticket is not None:
             self._dispatcher.give_up(entry.ticket)
-        self._figures.item("abandoned")
 
     def _forget(self, name: Name, entry: _Entry) -> None:
         if self._working.get(name) is entry:
@@ -176,8 +180,9 @@ class Refinery:
             return None
         if stored is None:
             return None
-        self._figures.item("replayed")
-        return decode(stored.answer) if stored.digest == question.digest else ItemError.conflict()
+        same = stored.digest == question.digest
+        self._figures.item("replayed" if same else "conflict")
+        return decode(stored.answer) if same else ItemError.conflict()
 
     async def _refine(self, name: Name, entry: _Entry) -> Outcome:
         outcome: Outcome

@@ -25,7 +25,7 @@ demo: $(VENV)/demo system
 	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/runs/mlflow.db"
 
 test: $(VENV)/dev system clips parts
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_FLAGS)
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -108,11 +108,13 @@ class ModelIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Refinement:
-    """What the cloud said of a track."""
+    """What the cloud said of a track. ``edge_class`` is the class it was asked about, empty where that is not known:
+    the label is a finer name of that class alone."""
 
     label: str
     confidence: float
     model: str
+    edge_class: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +165,8 @@ class FrameResult:
     dropped_before: int = 0
     refined: Mapping[int, Refinement] = field(default_factory=dict)
     zones: tuple[ZoneView, ...] = ()
+
+    def refinement_of(self, track_id: int, class_name: str) -> Refinement | None:
+        """What the cloud said of a track, as far as it holds for the class that the track has in this frame."""
+        refined = self.refined.get(track_id)
+        return refined if refined and refined.edge_class in ("", class_name) else None

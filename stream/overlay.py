@@ -168,7 +168,7 @@ def label_texts(result: FrameResult, visible: NDArray[np.bool_] | None = None) -
         track_id = -1 if boxes.tracker_id is None else int(boxes.tracker_id[index])
         confidence = None if result.carried or boxes.confidence is None else float(boxes.confidence[index])
         name = "object" if names is None else str(names[index])
-        texts.append(_text(name, track_id, confidence, result.refined.get(track_id)))
+        texts.append(_text(name, track_id, confidence, result.refinement_of(track_id, name)))
     return texts
 
 

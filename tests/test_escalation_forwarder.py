@@ -668,7 +668,7 @@ def test_a_dog_becomes_a_golden_retriever_while_it_lives(tmp_path: Path) -> None
             index += 1
             time.sleep(0.01)
             assert index < 500
-        assert home.escalation.refined("cam1") == {7: Refinement("fine dog", 0.82, "lite0")}
+        assert home.escalation.refined("cam1") == {7: Refinement("fine dog", 0.82, "lite0", "dog")}
         ((told, living),) = home.told
         assert (told.track.track_id, told.verdict.agreement, living) == (7, 1.0, True)
         figures = home.figures

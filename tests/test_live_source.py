@@ -48,7 +48,8 @@ def test_a_file_is_played_at_its_own_pace_and_ends(tmp_path: Path) -> None:
     assert numbers(run.frames) == list(range(30))
     assert [frame.pts for frame in run.frames] == [i * 3000 for i in range(30)]
     for frame in run.frames:
-        assert frame.received_s - run.frames[0].received_s == pytest.approx(frame.pts_s, abs=0.3)
+        # Never early; later than this it would have been left out.
+        assert -0.1 < frame.received_s - run.frames[0].received_s - frame.pts_s < set_up().max_staleness_s + 0.1
     assert (run.status.state, run.status.reason) == (SourceState.ENDED, "it was played to its end")
     assert not any(run.source.drops.values())
     assert not run.source.losses.any_frames
@@ -163,7 +164,8 @@ def test_mjpeg_takes_the_times_of_arrival_and_survives_another_size_and_a_pause(
     assert run.info.frame_rate == 0
     assert run.source.losses.pts_missing == 0
     steps_s = [b.pts_s - a.pts_s for a, b in itertools.pairwise(run.frames[5:10])]
-    assert np.mean(steps_s) == pytest.approx(0.05, abs=0.02)
+    arrived_s = [b.received_s - a.received_s for a, b in itertools.pairwise(run.frames[5:10])]
+    assert np.mean(steps_s) == pytest.approx(np.mean(arrived_s), abs=0.03)
     assert all(a.pts < b.pts for a, b in itertools.pairwise(run.frames))
     assert {frame.epoch for frame in run.frames} == {0, 1, 2}
 

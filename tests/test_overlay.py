@@ -336,3 +336,10 @@ def test_painting_into_a_part_of_a_canvas_leaves_the_rest() -> None:
     assert np.array_equal(part, Overlay(zones=True).draw(black(), replace(walk(3), zones=(LAWN, GATE))))
     part[:] = 0
     assert not canvas.any()
+
+
+def test_a_finer_name_counts_for_the_class_it_was_asked_about_alone() -> None:
+    refined = {3: Refinement("convertible", 0.8, "cloud", edge_class="car")}
+    person, car = (boxes([[10, 10, 50, 50]], names=[name], track_ids=[3]) for name in ("person", "car"))
+    assert label_texts(result(0, person, refined=refined)) == ["#3 person 0.50"]
+    assert label_texts(result(0, car, refined=refined)) == ["#3 car: convertible 0.80"]

@@ -115,6 +115,7 @@ class Assembly:
             for camera in cameras.values():
                 self.detector_for(camera)
                 ZoneWatch(camera.zones, camera.lines)
+                settings.escalation.of_camera(camera.escalate)
                 if (camera.zones or camera.lines) and self._tracker_name(camera) == "off":
                     raise UsageError("zones and lines count tracks; set the tracker to bytetrack or leave them out")
         except BaseException:
@@ -168,7 +169,8 @@ class Assembly:
         recorder = self._recorder(camera, record)
         newest = NewestSink()
         events = self._events(settings, recorder)
-        asking = self._escalation.sink(camera.name, settings.escalate)
+        tracks = self._tracker_name(settings) != "off"
+        asking = self._escalation.sink(camera.name, settings.escalate) if tracks else None
         sinks = self._sinks(camera, recorder if record.what == "annotated" else None)
         zones = ZoneWatch(settings.zones, settings.lines)
         drawing = [*sinks, newest] if self._show else sinks
@@ -193,6 +195,7 @@ class Assembly:
             sinks=[*sinks, *(each for each in (events, asking) if each), newest],
             newest=newest,
             events=events,
+            asking=asking,
             recorder=recorder,
             refined=lambda: self._escalation.refined(camera.name),
             watch_zones=zones.update if settings.zones or settings.lines else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from edge.escalation.board import Board
 from edge.escalation.decisions import DecisionLog
@@ -14,6 +15,9 @@ from edge.escalation.results import Answer, ResultStore
 
 AnswerListener = Callable[[Answer, bool], None]
 """Told of each answer for this run, and whether its track still lives; on the loop's thread, must return at once."""
+
+LEAST_SHOWN = 0.15
+"""A label that is less probable is kept in refinements.jsonl, and shown to nobody: of a thousand it is a guess."""
 
 
 class Reception:
@@ -57,15 +61,16 @@ class Reception:
             self._log.close()
 
     def _joined(self, answers: Sequence[Answer]) -> set[str]:
-        """The keys of those whose tracks live."""
+        """The keys of those whose tracks live and wear their label now."""
         living = set()
         for each in answers:
             refinement = each.refinement
             if refinement is None:
                 self._tally.add(errors=1)
                 continue
-            is_living = self._board.answer(each.track, refinement)
-            self._tally.add(refined=1, late=int(not is_living))
+            is_sure = refinement.confidence >= LEAST_SHOWN
+            is_living = is_sure and self._board.answer(each.track, replace(refinement, edge_class=each.class_name))
+            self._tally.add(refined=1, late=int(is_sure and not is_living))
             self._tally.agreed(each.track.camera, each.class_name, each.verdict.agreement)
             if is_living:
                 living.add(each.key)

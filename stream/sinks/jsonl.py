@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def prediction(result: FrameResult, started_at: float | None) -> dict[str, Any]:
         "width": frame.width,
         "height": frame.height,
         "model": {"name": model.name, "version": model.version, "sha256": model.sha256},
-        "detections": [_detection(row, result.refined) for row in rounded_rows(result)],
+        "detections": [_detection(row, result) for row in rounded_rows(result)],
         "timings_ms": _timings_ms(result.timings),
         "dropped_before": result.dropped_before,
     }
@@ -72,7 +72,7 @@ def prediction(result: FrameResult, started_at: float | None) -> dict[str, Any]:
     return line
 
 
-def _detection(row: Row, refined: Mapping[int, Refinement]) -> dict[str, Any]:
+def _detection(row: Row, result: FrameResult) -> dict[str, Any]:
     detection: dict[str, Any] = {
         "class": row.class_name,
         "class_id": row.class_id,
@@ -81,8 +81,9 @@ def _detection(row: Row, refined: Mapping[int, Refinement]) -> dict[str, Any]:
     }
     if row.track_id is not None:
         detection["track_id"] = row.track_id
-        if row.track_id in refined:
-            detection["refined"] = _refinement(refined[row.track_id])
+        refined = result.refinement_of(row.track_id, row.class_name)
+        if refined is not None:
+            detection["refined"] = _refinement(refined)
     return detection
 
 

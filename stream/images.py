@@ -35,6 +35,7 @@ PADDING_GREY = 114
 """The grey around a letterboxed picture, as detectors are trained with."""
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _ORIENTATION_TAG = 0x0112
 # JPEG's start-of-frame markers; the four left out of the row mean other things.
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -122,6 +123,8 @@ def _decoded(data: bytes, header: Header, at_least: tuple[int, int] = (LONGEST_S
     """BGR as stored; a JPEG by the largest divisor that leaves ``at_least`` this (width, height)."""
     divisor = next((by for by in _REDUCED if _still_covers(header, by, at_least)), 1)
     flags = _REDUCED.get(divisor, cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
+    if header.format == "png":
+        data = _bare_png(data)
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as exc:
@@ -214,10 +217,20 @@ def _png(data: bytes) -> Header:
     return Header("png", width, height, orientation)
 
 
+def _bare_png(data: bytes) -> bytes:
+    """The picture alone: without profiles, texts and more frames, in which other things could be packed."""
+    parts = [
+        data[begin - 8 : begin + length + 4]
+        for kind, begin, length in _chunks(data, 8, "big", extra=4)
+        if kind in _PIXEL_CHUNKS
+    ]
+    return _PNG_MAGIC + b"".join(parts)
+
+
 def _chunks(
     data: bytes, position: int, order: Literal["big", "little"], *, extra: int
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, begin and length of the chunks that are complete; ``extra`` bytes follow each (PNG's checksum)."""
+    """Kind, begin and length of all chunks; ``extra`` bytes follow each (PNG's checksum)."""
     for _ in range(MAX_CHUNKS):
         if position + 8 > len(data):
             return
@@ -226,10 +239,9 @@ def _chunks(
         else:
             kind, length = data[position : position + 4], _number(data, position + 4, 4, "little")
         if position + 8 + length > len(data):
-            return
+            # OpenCV makes room for what a chunk claims to hold before it looks whether that is there.
+            raise ValueError("it ends early")
         yield kind, position + 8, length
-        if kind == b"IEND":
-            return
         position += 8 + length + extra + (length & 1 if order == "little" else 0)
     raise ValueError("it is cut into too many pieces")
 

@@ -130,6 +130,23 @@ def test_a_jpeg_of_thousands_of_scans_is_refused() -> None:
         read_header(data[:-2] + scan * MAX_SCANS + data[-2:], max_pixels=MANY)
 
 
+def test_a_png_that_claims_gigabytes_is_refused_before_anybody_makes_room_for_them() -> None:
+    data = bytearray(encoded("png"))
+    data[data.index(b"IDAT") - 4] = 0xE9
+    with pytest.raises(DecodeError, match="ends early"):
+        read_header(bytes(data), max_pixels=MANY)
+
+
+def test_what_is_packed_into_a_png_beside_the_picture_is_not_unpacked() -> None:
+    data = encoded("png")
+    packed = b"iCCP" + b"bomb\0\0" + zlib.compress(bytes(50_000_000), 9)
+    chunk = struct.pack(">I", len(packed) - 4) + packed + struct.pack(">I", zlib.crc32(packed))
+    filled = data[:33] + chunk + data[33:]
+    assert np.array_equal(
+        decode(filled, read_header(filled, max_pixels=MANY)), decode(data, read_header(data, max_pixels=MANY))
+    )
+
+
 @pytest.mark.parametrize("format_name", ["png", "webp"])
 def test_animations_are_refused(format_name: str) -> None:
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue", "green")]

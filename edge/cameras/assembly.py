@@ -79,9 +79,9 @@ class Assembly:
         wrap_detector: Callable[[Detector], Detector],
         more_publishers: Sequence[Publisher] | None = None,
     ) -> None:
-        # A service looks at single pictures as well, whether or not it has cameras.
+        # A service looks at single pictures as well, many at a time: a plan for throughput, whatever cameras it has.
         self._serves = more_publishers is not None
-        looking = len(cameras) + self._serves
+        looking = max(2, len(cameras)) if self._serves else len(cameras)
         self.slots = plan_slots(usable_cores(), workers=settings.detector.workers, cameras=looking)
         self._show = show
         self._on_note = on_note

@@ -13,9 +13,11 @@ import pytest
 from stream.config import build, load_yaml, to_yaml
 from stream.dataset.checking import verify
 from stream.dataset.collector import Collector, cut_out
+from stream.dataset.duplicates import fingerprint_of
 from stream.dataset.sample import Origin, Sample
 from stream.dataset.settings import DatasetSettings
 from stream.dataset.sink import DatasetSink
+from stream.dataset.tracks import Agreements
 from stream.errors import SinkError
 from stream.frame import FrameResult, Refinement
 from tests.datasets import MODEL, NOON, Clock, collector, decoded, files, label, scene
@@ -104,7 +106,9 @@ def test_the_cloud_and_the_track_have_their_say(tmp_path: Path) -> None:
         result(10 + n, boxes([(1, 1, 9, 9)], names=[name], track_ids=[4]), picture=scene(10 + n))
         for n, name in enumerate(["car", "bus", "car", "bus", "car"])
     ]
-    fed(taker, [*sure, doubtful, *slips], agreement_of=lambda track_id, name: {(3, "bus"): 0.05}.get((track_id, name)))
+    said = Agreements()
+    said.tell("gate", (0, 3), "bus", 0.05)
+    fed(taker, [*sure, doubtful, *slips], agreement_of=said.of("gate"))
     first, second = kept_in(taker)
     assert (first.sampler, first.labels[0].refined, first.labels[0].agreement) == ("doubt", refined[3], 0.05)
     assert (second.sampler, second.labels[0].track_agreement, second.origin.frame) == ("track", 0.6, 14)
@@ -170,6 +174,15 @@ def test_a_refiner_offers_what_it_was_sent(tmp_path: Path) -> None:
     assert kept is not None
     assert taker.store.picture_path(kept.sha256).read_bytes() == jpeg
     assert taker.offer(scene(2), [label("bus", agreement=0.9)], ORIGIN, kind="crop", jpeg=jpeg) is None
+
+
+def test_the_fingerprint_is_that_of_the_file(tmp_path: Path) -> None:
+    noisy = np.random.default_rng(1).integers(0, 256, (40, 30, 3), np.uint8)
+    taker = collector(tmp_path, jpeg_quality=10)
+    kept = taker.offer(noisy, [], ORIGIN, kind="crop")
+    assert kept is not None
+    found = fingerprint_of(decoded(taker.store.picture_path(kept.sha256).read_bytes()))
+    assert kept.fingerprint == found != fingerprint_of(noisy)
 
 
 def test_what_is_too_old_goes_now_and_then(tmp_path: Path) -> None:

@@ -14,9 +14,8 @@ from stream.config import build
 from stream.dataset.sample import Label
 from stream.dataset.samplers import RateLimit, Sampler, fitting
 from stream.dataset.settings import DatasetSettings, Limit, Strategy
-from stream.dataset.tracks import ENOUGH_DETECTIONS, MOST_TRACKS, TrackOpinions
+from stream.dataset.tracks import ENOUGH_DETECTIONS, MOST_TRACKS, Agreements, TrackOpinions
 from stream.errors import UsageError
-from stream.frame import Refinement
 from tests.datasets import label
 
 
@@ -161,11 +160,27 @@ def test_a_track_whose_class_changes_is_of_low_agreement() -> None:
 
 def test_each_answer_about_a_track_counts_once() -> None:
     opinions = TrackOpinions()
-    minibus, tram = Refinement("minibus", 0.8, "m"), Refinement("tram", 0.5, "m")
-    assert opinions.see((0, 1), "bus", minibus, 0.9) == 0.9
-    assert opinions.see((0, 1), "bus", minibus, 0.9) == 0.9
-    assert opinions.see((0, 1), "bus", tram, 0.1) == pytest.approx(0.5)
+    assert opinions.see((0, 1), "bus", 0.9) == 0.9
+    assert opinions.see((0, 1), "bus", 0.9) == 0.9
+    assert opinions.see((0, 1), "bus", 0.1) == pytest.approx(0.5)
     assert opinions.see((1, 1), "bus") is None, "an id is used anew after the source began anew"
+
+
+def test_answers_belong_to_their_camera_track_and_class() -> None:
+    said = Agreements()
+    said.tell("gate", (0, 1), "bus", 0.2)
+    said.tell("gate", (0, 2), "person", None)
+    gate, yard = said.of("gate"), said.of("yard")
+    known = [gate((0, 1), "bus"), gate((0, 1), "car"), gate((1, 1), "bus"), gate((0, 2), "person"), yard((0, 1), "bus")]
+    assert known == [0.2, None, None, None, None]
+    said.tell("gate", (0, 1), "bus", 0.9)
+    assert gate((0, 1), "bus") == 0.9
+    said.tell("yard", (0, 1), "bus", 0.4)
+    said.forget("gate")
+    assert (gate((0, 1), "bus"), yard((0, 1), "bus")) == (None, 0.4)
+    for number in range(MOST_TRACKS):
+        said.tell("gate", (0, number), "bus", 0.5)
+    assert yard((0, 1), "bus") is None, "the oldest are forgotten"
 
 
 def test_tracks_not_seen_for_long_are_forgotten() -> None:

@@ -92,6 +92,13 @@ def test_crops_are_compared_with_those_of_their_class(store: Store) -> None:
         assert store.add(draft, encode(picture, 50), STRICT, max_bytes=PLENTY) is None
 
 
+@pytest.mark.parametrize(("bits", "alike"), [(0, True), (6, True), (7, False), (64, False)])
+def test_near_is_as_near_as_the_settings_say(store: Store, bits: int, alike: bool) -> None:
+    kept = put(store, 1, [label()])
+    other = replace(kept, fingerprint=kept.fingerprint ^ (2**bits - 1))
+    assert store.shows_nothing_new(other, STRICT) == alike
+
+
 def test_only_recent_pictures_count_as_seen(store: Store) -> None:
     put(store, 1)
     put(store, 2)
@@ -204,6 +211,34 @@ def test_a_full_disk_leaves_the_store_as_it_was(store: Store, monkeypatch: pytes
         put(store, 2)
     monkeypatch.undo()
     assert list(store.folder.glob("images/*/*")) == before
+    assert verify(store) == Findings(checked=1)
+
+
+def test_a_manifest_that_fails_leaves_no_files(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, 1)
+
+    def fail(*_arguments: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr("stream.dataset.manifest.forget_surplus", fail)  # the last step, with the files in place
+    with pytest.raises(SinkError, match="disk I/O error"):
+        put(store, 2)
+    monkeypatch.undo()
+    assert verify(store) == Findings(checked=1)
+
+
+def test_a_picture_that_comes_back_while_it_goes_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, other = Store(tmp_path), Store(tmp_path)
+    put(store, 1)
+    remove = Store._remove_files
+
+    def slowly(self: Store, hashes: list[str]) -> None:
+        put(other, 1)  # its row is gone, its files not yet
+        remove(self, hashes)
+
+    monkeypatch.setattr(Store, "_remove_files", slowly)
+    assert store.prune(NOON, max_bytes=0) == 1
+    monkeypatch.undo()
     assert verify(store) == Findings(checked=1)
 
 

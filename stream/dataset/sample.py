@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -122,7 +122,8 @@ def _label_record(label: Label) -> dict[str, Any]:
     if label.track_id is not None:
         record["track_id"] = label.track_id
     if label.refined is not None:
-        record["refined"] = asdict(label.refined) | {"confidence": round(label.refined.confidence, 4)}
+        said = label.refined
+        record["refined"] = {"label": said.label, "confidence": round(said.confidence, 4), "model": said.model}
     for key in ("agreement", "track_agreement"):
         if (value := getattr(label, key)) is not None:
             record[key] = round(value, 4)

@@ -10,20 +10,12 @@ from pathlib import Path
 from stream.dataset.collector import Collector, cut_out
 from stream.dataset.sample import Label, Origin
 from stream.dataset.settings import Kind
-from stream.dataset.tracks import TrackOpinions
+from stream.dataset.tracks import AgreementOf, TrackOpinions, no_agreement
 from stream.errors import SinkError
 from stream.frame import FrameResult, Pixels, SourceInfo
 from stream.sinks.rows import Row, rows
 
 log = logging.getLogger(__name__)
-
-AgreementOf = Callable[[int, str], float | None]
-"""How far the cloud's last answer about a track (its id) confirms a class: from 0 to 1, None where there is none."""
-
-
-def no_agreement(_track_id: int, _class_name: str) -> None:
-    """Where nobody asks the cloud."""
-    return
 
 
 class DatasetSink:
@@ -98,10 +90,10 @@ class DatasetSink:
     def _label(self, result: FrameResult, row: Row) -> Label:
         refined = agreement = track_agreement = None
         if row.track_id is not None:
-            refined = result.refined.get(row.track_id)
-            agreement = self._agreement_of(row.track_id, row.class_name) if refined else None
             track = (result.frame.epoch, row.track_id)
-            track_agreement = self._opinions.see(track, row.class_name, refined, agreement)
+            refined = result.refinement_of(row.track_id, row.class_name)
+            agreement = self._agreement_of(track, row.class_name)
+            track_agreement = self._opinions.see(track, row.class_name, agreement)
         return Label(
             row.class_name, row.class_id, row.confidence, row.xyxy, row.track_id, refined, agreement, track_agreement
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import fmean
-
-from stream.frame import Refinement
 
 ENOUGH_DETECTIONS = 5
 """With fewer a single slip of the detector would make a track doubtful."""
@@ -22,7 +22,49 @@ TrackName = tuple[int, int]
 class _Opinions:
     classes: Counter[str] = field(default_factory=Counter)
     agreements: list[float] = field(default_factory=list)
-    last: Refinement | None = None
+
+
+AgreementOf = Callable[[TrackName, str], float | None]
+"""How far the cloud's last answer about a track confirms a class: from 0 to 1, None where there is none."""
+
+
+def no_agreement(_track: TrackName, _class_name: str) -> None:
+    """Where nobody asks the cloud."""
+    return
+
+
+class Agreements:
+    """The cloud's last answers about the tracks of all cameras, as far as they tell; for any threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: OrderedDict[tuple[str, TrackName], tuple[str, float]] = OrderedDict()
+
+    def tell(self, camera: str, track: TrackName, class_name: str, agreement: float | None) -> None:
+        """An answer came, to the question whether the track is a ``class_name``."""
+        if agreement is None:
+            return
+        with self._lock:
+            self._known[camera, track] = class_name, agreement
+            self._known.move_to_end((camera, track))
+            if len(self._known) > MOST_TRACKS:
+                self._known.popitem(last=False)
+
+    def forget(self, camera: str) -> None:
+        """The camera's tracks count from the beginning again."""
+        with self._lock:
+            for key in [key for key in self._known if key[0] == camera]:
+                del self._known[key]
+
+    def of(self, camera: str) -> AgreementOf:
+        """What is known of one camera's tracks."""
+
+        def agreement(track: TrackName, class_name: str) -> float | None:
+            with self._lock:
+                asked, said = self._known.get((camera, track), ("", 0.0))
+            return said if asked == class_name else None
+
+        return agreement
 
 
 class TrackOpinions:
@@ -31,10 +73,8 @@ class TrackOpinions:
     def __init__(self) -> None:
         self._tracks: OrderedDict[TrackName, _Opinions] = OrderedDict()
 
-    def see(
-        self, track: TrackName, class_name: str, refined: Refinement | None = None, agreement: float | None = None
-    ) -> float | None:
-        """A detection of a track, and the cloud's last answer; how far all opinions of it agree by now, from 0 to 1.
+    def see(self, track: TrackName, class_name: str, agreement: float | None = None) -> float | None:
+        """A detection of a track, and how far the cloud's last answer confirmed it; how far all opinions of it agree by now, from 0 to 1.
 
         It is the smaller of the part of its detections that are of its most frequent class, and of how far the
         cloud's answers confirmed it on average; None while there are too few of either.
@@ -44,9 +84,9 @@ class TrackOpinions:
         if len(self._tracks) > MOST_TRACKS:
             self._tracks.popitem(last=False)
         known.classes[class_name] += 1
-        if refined is not None and refined != known.last and agreement is not None:
+        # an answer stays the last one for many frames, and counts once
+        if agreement is not None and known.agreements[-1:] != [agreement]:
             known.agreements = [*known.agreements, agreement][-MOST_ANSWERS:]
-            known.last = refined
         parts = [fmean(known.agreements)] if known.agreements else []
         if (total := known.classes.total()) >= ENOUGH_DETECTIONS:
             parts.append(known.classes.most_common(1)[0][1] / total)

@@ -74,7 +74,8 @@ class TrackOpinions:
         self._tracks: OrderedDict[TrackName, _Opinions] = OrderedDict()
 
     def see(self, track: TrackName, class_name: str, agreement: float | None = None) -> float | None:
-        """A detection of a track, and how far the cloud's last answer confirmed it; how far all opinions of it agree by now, from 0 to 1.
+        """A detection of a track, and how far the cloud's last answer confirmed it; how far all opinions of it agree
+        by now, from 0 to 1.
 
         It is the smaller of the part of its detections that are of its most frequent class, and of how far the
         cloud's answers confirmed it on average; None while there are too few of either.

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,14 @@ log = logging.getLogger(__name__)
 FOLDER = "images"
 QUEUED = 1000
 """Predictions that wait for the disk; more are left out, and counted."""
+
+
+FLUSH_EVERY_S = 0.5
+
+
+class _Nothing(Enum):
+    NOW = "now"
+    MORE = "more"
 
 
 class ImageLog:
@@ -102,7 +111,7 @@ class _Writer:
         self._folder = folder
         self._settings = settings
         self._logged = logged
-        self._queue: queue.Queue[Seen | None] = queue.Queue(QUEUED)
+        self._queue: queue.Queue[Seen | _Nothing] = queue.Queue(QUEUED)
         self._thread = threading.Thread(target=self._work, name="image-log", daemon=True)
         self._path: Path | None = None
         self._lines: list[str] = []
@@ -121,25 +130,28 @@ class _Writer:
 
     def close(self, within_s: float) -> None:
         with suppress(queue.Full):
-            self._queue.put(None, timeout=within_s)
+            self._queue.put(_Nothing.MORE, timeout=within_s)
         self._thread.join(within_s)
 
     def _work(self) -> None:
-        while True:
-            with suppress(queue.Empty):
-                seen = self._queue.get(timeout=1.0)
-                if seen is None:
-                    break
+        flush_s = 0.0
+        while (seen := self._next()) is not _Nothing.MORE:
+            if isinstance(seen, Seen):
                 self._lines.append(_line(seen) + "\n")
-                if len(self._lines) < 100 and not self._queue.empty():
-                    continue
-            self._flush()
-            if self._path is not None and (
-                time.monotonic() >= self._closes_s or self._bytes >= self._settings.max_mb * 1e6
-            ):
+            if time.monotonic() >= flush_s:
+                flush_s = time.monotonic() + FLUSH_EVERY_S
+                self._flush()
+            full = self._bytes >= self._settings.max_mb * 1e6
+            if self._path is not None and (full or time.monotonic() >= self._closes_s):
                 self._finish()
         self._flush()
         self._finish()
+
+    def _next(self) -> Seen | _Nothing:
+        try:
+            return self._queue.get(timeout=FLUSH_EVERY_S)
+        except queue.Empty:
+            return _Nothing.NOW
 
     def _flush(self) -> None:
         if not self._lines:

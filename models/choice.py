@@ -28,9 +28,6 @@ LEAST_F1 = 0.97
 """How far the boxes of another runtime must agree with onnxruntime's on the CPU, at IoU 0.5 within a class. The bundled
 float detector in bfloat16 had 0.99 to 1.0 on three clips; its INT8 build, which OpenVINO rounds otherwise, 0.88."""
 
-LEAST_BOXES = 20
-"""Fewer say nothing about agreement."""
-
 LEAST_GAIN = 1.1
 """So many times as fast something must be to be preferred: less is within the noise of a measurement."""
 

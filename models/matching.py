@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,12 @@ from models.families.nms import pairwise_iou
 
 # Two boxes of one class are the same object from here on.
 MATCH_IOU = 0.5
+
+LEAST_BOXES = 20
+"""Fewer say nothing about agreement."""
+
+LEAST_CONFIDENCE = 0.05
+"""Below it boxes are noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,26 @@ def agreement(pairs: Iterable[tuple[Boxes, Boxes]]) -> Agreement:
         only_second += len(second)
     means = (float(np.mean(values or [0])) for values in (drifts, ious, moves_px))
     return Agreement(matched, only_first, only_second, *means)
+
+
+def agreement_above(
+    pairs: Sequence[tuple[Boxes, Boxes]], confidence: float, least_boxes: int = LEAST_BOXES
+) -> tuple[Agreement, float]:
+    """The agreement of boxes that reach ``confidence``, out of answers down to :data:`LEAST_CONFIDENCE`.
+
+    Where there are fewer than ``least_boxes``, the threshold goes down until there are enough or it can go no further;
+    the one that was used is answered too.
+    """
+    while True:
+        seen = agreement((above(first, confidence), above(second, confidence)) for first, second in pairs)
+        if seen.boxes >= least_boxes or confidence <= LEAST_CONFIDENCE:
+            return seen, confidence
+        confidence = max(LEAST_CONFIDENCE, confidence / 2)
+
+
+def above(boxes: Boxes, confidence: float) -> Boxes:
+    """Suppression spares the better of two boxes, so that it does not matter which comes first, it or the threshold."""
+    return boxes.take(boxes.confidence >= confidence)
 
 
 def _within_class(first: Boxes, second: Boxes) -> NDArray[np.float32]:

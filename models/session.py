@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import tempfile
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,13 +54,21 @@ class Session:
         Raises:
             ModelError: the picture has another size than the model takes, or the model fails on it.
         """
-        self._check(pixels)
-        feed = {self.spec.input.name: _batched(self._prepare(pixels), self.spec.input.batch), **self._size_of(pixels)}
+        feed = self.feed(pixels)
         try:
             outputs = self._runtime.run(self._outputs, feed)
         except ORT_ERRORS as exc:
             raise ModelError(f"{self.spec.name} failed on a picture of {_size(pixels)}: {first_line(exc)}") from exc
         return outputs
+
+    def feed(self, pixels: Pixels) -> dict[str, NDArray[Any]]:
+        """What the network is given for a picture; it holds until the same thread's next one.
+
+        Raises:
+            ModelError: the picture has another size than the model takes.
+        """
+        self._check(pixels)
+        return {self.spec.input.name: _batched(self._prepare(pixels), self.spec.input.batch), **self._size_of(pixels)}
 
     def warm_up(self, runs: int = 1) -> None:
         """Run on black pictures, so that the first real one finds memory and caches ready."""
@@ -125,6 +136,25 @@ def open_unadmitted(name: str, content: bytes, shape: tuple[int, int] | None) ->
         ModelError: it is no model of one picture input.
     """
     return _open(name, name, content, shape, 1, [(CPU, {})])
+
+
+def profile_unadmitted(name: str, content: bytes, pixels: Pixels) -> Counter[str]:
+    """The kinds of operations that onnxruntime really ran for one picture, counted, with the same
+    restriction.
+
+    Raises:
+        ModelError: it cannot be run.
+    """
+    with tempfile.TemporaryDirectory(prefix="profile-") as folder:
+        options = options_for(1)
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder, "run"))
+        shape = (pixels.shape[0], pixels.shape[1])
+        runtime = create(name, content, _fixed(options, _free_dimensions(_glance(name, content), shape)), [(CPU, {})])
+        Session(OnnxRuntime(runtime), describe(name, runtime), 1).run(pixels)
+        told = json.loads(Path(runtime.end_profiling()).read_text(encoding="utf-8"))
+    kernels = (event for event in told if event["cat"] == "Node" and event["name"].endswith("_kernel_time"))
+    return Counter(event["args"]["op_name"] for event in kernels)
 
 
 def _open(

@@ -6,12 +6,13 @@ import datetime as dt
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from models.catalogue import ModelFile
-from models.choice import LEAST_BOXES, Choice, Tried, best
+from models.choice import Choice, Tried, best
 from models.families import Boxes, recognise
-from models.matching import agreement
+from models.matching import LEAST_BOXES, LEAST_CONFIDENCE, agreement_above
 from models.providers import PROVIDERS, device_of, devices_among
 from models.session import Pixels, Session, available_providers, open_session
 from stream.errors import ModelError
@@ -21,8 +22,15 @@ TURN_S = 0.25
 """Each device has its turns between those of the others, so that a busy moment hits them all; the best turn counts."""
 
 _IOU, _MOST = 0.6, 1000
-_LEAST_CONFIDENCE = 0.05
-"""Below it boxes are noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Pictures a second as a clock on the wall sees it, and a second of processor time, which tells two models on the
+    CPU apart even when others use the machine as well."""
+
+    per_s: float
+    per_cpu_s: float
 
 
 def choose(
@@ -46,7 +54,7 @@ def choose(
     speeds = dict.fromkeys(sessions, 0.0)
     for _ in range(TURNS):
         for device, session in sessions.items():
-            speeds[device] = max(speeds[device], throughput(session, pictures[0], workers, TURN_S))
+            speeds[device] = max(speeds[device], throughput(session, pictures[0], workers, TURN_S).per_s)
     for device, session in sessions.items():
         f1, boxes = _agreement(sessions["cpu"], session, pictures, confidence) if device != "cpu" else (None, 0)
         tried[device] = Tried(device, session.provider, round(speeds[device], 1), f1, boxes)
@@ -65,10 +73,10 @@ def choose(
     )
 
 
-def throughput(session: Session, picture: Pixels, workers: int, seconds: float) -> float:
-    """Pictures a second of ``workers`` threads, each of which finishes what it has begun."""
+def throughput(session: Session, picture: Pixels, workers: int, seconds: float) -> Throughput:
+    """Let ``workers`` threads look at a picture for so long, each of which finishes what it has begun."""
     counts = [0] * workers
-    begun_s = time.perf_counter()
+    begun_s, begun_cpu_s = time.perf_counter(), time.process_time()
 
     def work(place: int) -> None:
         while time.perf_counter() - begun_s < seconds:
@@ -80,7 +88,10 @@ def throughput(session: Session, picture: Pixels, workers: int, seconds: float) 
         thread.start()
     for thread in threads:
         thread.join()
-    return sum(counts) / (time.perf_counter() - begun_s)
+    pictures = sum(counts)
+    return Throughput(
+        pictures / (time.perf_counter() - begun_s), pictures / max(1e-9, time.process_time() - begun_cpu_s)
+    )
 
 
 def _sessions(
@@ -112,24 +123,14 @@ def _open(
 def _agreement(
     reference: Session, other: Session, pictures: Sequence[Pixels], confidence: float
 ) -> tuple[float | None, int]:
-    """F1 and the boxes it was computed from; the threshold goes down until there are enough of them."""
-    pairs = [(_boxes(reference, picture), _boxes(other, picture)) for picture in pictures]
-    while True:
-        seen = agreement((_above(first, confidence), _above(second, confidence)) for first, second in pairs)
-        if seen.boxes >= LEAST_BOXES:
-            return round(seen.f1, 4), seen.boxes
-        if confidence <= _LEAST_CONFIDENCE:
-            return None, seen.boxes
-        confidence = max(_LEAST_CONFIDENCE, confidence / 2)
+    pairs = [(boxes_of(reference, picture), boxes_of(other, picture)) for picture in pictures]
+    seen, _ = agreement_above(pairs, confidence)
+    return (round(seen.f1, 4) if seen.boxes >= LEAST_BOXES else None), seen.boxes
 
 
-def _boxes(session: Session, picture: Pixels) -> Boxes:
+def boxes_of(session: Session, picture: Pixels) -> Boxes:
+    """All that a detector finds in a picture, down to :data:`models.matching.LEAST_CONFIDENCE`."""
     outputs, size = session.run(picture), picture.shape[:2]
     return recognise(session.spec).decode(
-        outputs, size, confidence=_LEAST_CONFIDENCE, iou=_IOU, max_detections=_MOST, classes=None
+        outputs, size, confidence=LEAST_CONFIDENCE, iou=_IOU, max_detections=_MOST, classes=None
     )
-
-
-def _above(boxes: Boxes, confidence: float) -> Boxes:
-    """Suppression spares the better of two boxes, so that it does not matter which comes first, it or the threshold."""
-    return boxes.take(boxes.confidence >= confidence)

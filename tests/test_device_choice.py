@@ -22,6 +22,7 @@ from models.catalogue import find
 from models.choice import Choice, Tried, best, keep, kept
 from models.providers import CPU, CUDA, OPENVINO
 from models.session import Session
+from models.trying import Throughput
 from stream.errors import ModelError
 from stream.home import home
 from tests import model_files
@@ -112,10 +113,12 @@ def test_a_device_that_answers_otherwise_is_not_used(model: Path, monkeypatch: p
             session.run = lambda pixels: [run(pixels)[0][:, :, ::-1] + 1]  # type: ignore[method-assign]
         return session
 
-    monkeypatch.setattr(trying, "TURN_S", 0.02)
+    def speed(session: Session, *_more: object) -> Throughput:
+        return Throughput(10.0, 10.0) if "run" in vars(session) else Throughput(1.0, 1.0)
+
     monkeypatch.setattr(trying, "available_providers", lambda: [OPENVINO, CPU])
     monkeypatch.setattr(trying, "_open", opened)
-    monkeypatch.setattr(trying, "throughput", lambda session, *rest: 10.0 if "run" in vars(session) else 1.0)
+    monkeypatch.setattr(trying, "throughput", speed)
     pictures = [np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8) for seed in range(8)]
     choice = trying.choose(find(str(model)), pictures, workers=1, threads=1, confidence=0.4)
     assert choice.device == "cpu"

@@ -26,6 +26,7 @@ LIGHT = [ROOT / "videodisco.py", ROOT / "models" / "cli.py", ROOT / "cloud" / "c
 COMMANDS = {
     "run.py",
     "probe.py",
+    "quantize.py",
     "cameras.py",
     "checks.py",
     "bench.py",

@@ -16,9 +16,9 @@ from edge.slots import SlotPlan
 from models import openvino
 from models.build.clips import letterboxed_frames
 from models.catalogue import FLOAT, find
-from models.choice import LEAST_BOXES, LEAST_F1
+from models.choice import LEAST_F1
 from models.families import Boxes, recognise
-from models.matching import agreement
+from models.matching import LEAST_BOXES, agreement
 from models.session import Pixels, Session, open_session
 from stream.errors import ModelError
 from tests import model_files

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from edge.cli import bench, cameras, checks, config, dataset, probe, run, serve
+from edge.cli import bench, cameras, checks, config, dataset, probe, quantize, run, serve
+from models import cli as models_cli
 
 
 def mount(app: typer.Typer) -> None:
@@ -18,3 +19,4 @@ def mount(app: typer.Typer) -> None:
     app.command("bench")(bench.bench)
     app.add_typer(config.app, name="config")
     app.add_typer(dataset.app, name="dataset")
+    models_cli.app.command("quantize")(quantize.quantize)  # it joins clips and models, which models alone may not

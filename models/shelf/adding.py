@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,18 @@ class Added:
     fresh: bool
 
 
-def add(path: Path, name: str, *, source: SourceCard | None = None, licence: str = "", replace: bool = False) -> Added:
+def add(
+    path: Path,
+    name: str,
+    *,
+    source: SourceCard | None = None,
+    licence: str = "",
+    precision: str = "",
+    replace: bool = False,
+) -> Added:
     """Copy a model file to the shelf under ``name``; a signature beside it (``FILE.sig``) comes along.
+
+    ``licence`` and ``precision`` are for the card, where more is known than the file says.
 
     Raises:
         ModelError: the name is none or taken, the file is refused, or no family knows it.
@@ -38,7 +49,8 @@ def add(path: Path, name: str, *, source: SourceCard | None = None, licence: str
     checked = read_checked(path)
     known = next((entry for entry in PULLABLE if entry.sha256 == _sha256(checked.content)), None)
     source = source or (known.source() if known else _local(path, checked))
-    manifest = _manifest(name, checked, source, licence or (known.licence if known else ""))
+    stated = {"licence": licence or (known.licence if known else ""), "precision": precision}
+    manifest = _manifest(name, checked, source, stated)
     if trial.kept(manifest.sha256) is None:
         trial.keep(manifest.sha256, trial.run(name, checked.content))
     fresh = store.put(manifest, checked.content, replace=replace)
@@ -65,14 +77,14 @@ def described(name: str, content: bytes, survey: Survey) -> dict[str, Any]:
     }
 
 
-def _manifest(name: str, checked: Checked, source: SourceCard, licence: str) -> Manifest:
+def _manifest(name: str, checked: Checked, source: SourceCard, stated: Mapping[str, str]) -> Manifest:
     told = described(name, checked.content, checked.survey)
     return Manifest(
         name=name,
         source=source,
         size_bytes=len(checked.content),
         sha256=_sha256(checked.content),
-        **(told | {"licence": licence or told["licence"]}),
+        **(told | {key: value for key, value in stated.items() if value}),
     )
 
 

@@ -14,6 +14,7 @@ from edge.service.settings import ServeSettings
 from edge.zones import ClassWord
 from models.trust.policy import TrustSettings
 from stream.config import Settings
+from stream.dataset.settings import DatasetSettings
 from stream.telemetry import MlflowSettings
 
 DEFAULT_CONFIDENCE = 0.4
@@ -87,6 +88,7 @@ class RunSettings(Settings):
     realtime: bool = Field(default=False, description="Play files at their own pace, as if they were cameras.")
     webhooks: tuple[WebhookSettings, ...] = Field((), description="Where events are posted to.")
     escalation: EscalationSettings = EscalationSettings()
+    dataset: DatasetSettings = DatasetSettings()
     mqtt: MqttSettings | None = Field(None, description="The MQTT broker that events go to; needs the mqtt extra.")
     start_s: float = Field(
         0.0, ge=0, le=LONGEST_S, allow_inf_nan=False, description="Skip so many seconds of each file."

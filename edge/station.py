@@ -12,9 +12,8 @@ from typing import Any
 
 from edge.config import RunSettings
 from edge.detector import OnnxDetector
-from edge.escalation.escalation import Escalation
-from edge.escalation.sink import EscalationSink
 from edge.loaded_model import LoadedModel
+from edge.lookouts import Lookout, Lookouts
 from edge.meter import RunMeter
 from edge.report import RunReport, SourceReport, SourceState, source_summaries
 from edge.run_folder import open_run_folder, size_of
@@ -23,7 +22,6 @@ from edge.slots import plan_slots
 from edge.tracker import tracker_maker, weakest_wanted
 from models.catalogue import find
 from stream.errors import SinkError, SourceError
-from stream.home import home
 from stream.machine import usable_cores
 from stream.overlay import Overlay
 from stream.pipeline import Outcome, Pipeline
@@ -65,13 +63,13 @@ class _Outputs:
     predictions: PredictionsSink
     csv: CsvSink | None = None
     samples: SamplesSink | None = None
-    asking: EscalationSink | None = None
+    lookouts: list[Lookout] = field(default_factory=list)
     others: list[Sink] = field(default_factory=list)
 
     @property
     def all(self) -> list[Sink]:
         shared: list[Sink] = [self.predictions]
-        return shared + [sink for sink in (self.csv, self.samples, self.asking) if sink] + self.others
+        return shared + [sink for sink in (self.csv, self.samples) if sink] + self.lookouts + self.others
 
 
 class Station:
@@ -91,13 +89,12 @@ class Station:
         if settings.mlflow.enabled:
             destination(settings.mlflow, settings.output.project)  # a wrong URI is said before the folder is made
         self._folder = open_run_folder(settings)
-        self._escalation = Escalation(settings.escalation, self._folder.path, home())
+        self._lookouts = Lookouts(settings, self._folder.path)
         self._make_tracker = tracker_maker(
             settings.tracker, confidence=settings.detector.confidence, stride=settings.vid_stride
         )
         self._log = RunLog(settings, self._folder, self._detector)
-        if settings.escalation.enabled:
-            self._log.also = lambda: self._escalation.figures().metrics()
+        self._log.also = self._lookouts.figures
         self._meter = RunMeter(time.monotonic(), window_s=settings.mlflow.window_s, listener=self._log)
         self._reports: list[SourceReport] = []
         self._outputs: list[Path] = []
@@ -133,8 +130,8 @@ class Station:
         except BaseException:
             self._fail(time.monotonic() - started_s)
             raise
-        await asyncio.get_running_loop().run_in_executor(None, self._escalation.close, LAST_ANSWERS_S)
-        self._outputs += [path for path in self._escalation.outputs if path not in self._outputs]
+        await asyncio.get_running_loop().run_in_executor(None, self._lookouts.close, LAST_ANSWERS_S)
+        self._outputs += [path for path in self._lookouts.outputs if path not in self._outputs]
         self._meter.finish(time.monotonic())
         return self._conclude(time.monotonic() - started_s)
 
@@ -170,7 +167,7 @@ class Station:
             self._meter,
             workers=workers,
             in_flight=self._slots.workers + AHEAD_OF_WORKERS,
-            refined=lambda: self._escalation.refined(listed.name),
+            refined=lambda: self._lookouts.refined(listed.name),
         )
         begun_s = time.monotonic()
         begins = size_of(self._folder.predictions), size_of(self._folder.csv)
@@ -203,14 +200,14 @@ class Station:
 
     def _source(self, listed: Listed, outputs: _Outputs) -> FileSource:
         settings = self._settings
-        asking = outputs.asking
-        every_picture = any(sink.wants_picture for sink in outputs.all if sink is not asking)
+        lookouts = outputs.lookouts
+        every_picture = any(sink.wants_picture for sink in outputs.all if sink not in lookouts)
         sampled = SAMPLE_FRAMES if outputs.samples else frozenset()
         return FileSource(
             listed.path,
             name=listed.name,
             wants_pictures=lambda index: (
-                every_picture or index in sampled or (asking is not None and asking.wants_picture_now)
+                every_picture or index in sampled or any(sink.wants_picture_now for sink in lookouts)
             ),
             part=FileRange(settings.start_s, settings.end_s, settings.vid_stride),
         )
@@ -231,7 +228,7 @@ class Station:
             outputs.others.append(LabelsSink(folder.labels, save_conf=output.label_confidence))
         if output.crops:
             outputs.others.append(CropsSink(folder.crops))
-        outputs.asking = self._escalation.sink(listed.name)
+        outputs.lookouts = self._lookouts.of(listed.name) if self._settings.tracker != "off" else []
         return outputs
 
     def _keep_outputs(self, outputs: _Outputs) -> None:

@@ -11,13 +11,11 @@ from edge.cameras.camera import Camera, CameraParts, WatchedSource
 from edge.cameras.settings import CameraSettings
 from edge.config import DetectorSettings, RunSettings
 from edge.detector import OnnxDetector
-from edge.escalation.escalation import Escalation
-from edge.escalation.figures import EscalationFigures
-from edge.escalation.sink import EscalationSink
 from edge.events.publish.all import Publishers
 from edge.events.publish.base import Publisher
 from edge.events.sink import EventsSink
 from edge.loaded_model import LoadedModel
+from edge.lookouts import Lookout, Lookouts
 from edge.run_folder import RunFolder
 from edge.slots import plan_slots
 from edge.swap import SwappableDetector
@@ -100,11 +98,11 @@ class Assembly:
     def open(self, folder: RunFolder) -> None:
         """Everything goes into this folder. Raises UsageError or OutputError where the cloud cannot be asked."""
         self._folder = folder
-        self._escalation = Escalation(self._settings.escalation, folder.path, home())
+        self._lookouts = Lookouts(self._settings, folder.path)
 
-    def escalation_figures(self) -> EscalationFigures:
-        """How asking the cloud goes."""
-        return self._escalation.figures()
+    def figures(self) -> dict[str, float]:
+        """How asking the cloud and collecting go, by MLflow names."""
+        return self._lookouts.figures()
 
     def prepare(self, settings: RunSettings, cameras: Mapping[str, CameraSettings]) -> None:
         """Take over settings, and make all that can be refused: raises UsageError or ModelError, and keeps the old."""
@@ -170,7 +168,7 @@ class Assembly:
         newest = NewestSink()
         events = self._events(settings, recorder)
         tracks = self._tracker_name(settings) != "off"
-        asking = self._escalation.sink(camera.name, settings.escalate) if tracks else None
+        lookouts = self._lookouts.of(camera.name, settings.escalate) if tracks else []
         sinks = self._sinks(camera, recorder if record.what == "annotated" else None)
         zones = ZoneWatch(settings.zones, settings.lines)
         drawing = [*sinks, newest] if self._show else sinks
@@ -178,7 +176,9 @@ class Assembly:
             camera.name,
             settings,
             reach=self._settings.serve.camera_sources,
-            wants_pictures=lambda: _demand(drawing, [events, asking], trial=camera.wants_trial_pictures),
+            wants_pictures=lambda: _demand(
+                drawing, [*([events] if events else []), *lookouts], trial=camera.wants_trial_pictures
+            ),
             tap=recorder if record.what == "copy" else None,
         )
         detector = SwappableDetector(self.wrapped_detector_for(settings))
@@ -192,12 +192,11 @@ class Assembly:
                 confidence=self.detector_settings(self._settings, settings).confidence,
                 detect_fps=settings.detect_fps,
             ),
-            sinks=[*sinks, *(each for each in (events, asking) if each), newest],
+            sinks=[*sinks, *([events] if events else []), *lookouts, newest],
             newest=newest,
             events=events,
-            asking=asking,
             recorder=recorder,
-            refined=lambda: self._escalation.refined(camera.name),
+            refined=lambda: self._lookouts.refined(camera.name),
             watch_zones=zones.update if settings.zones or settings.lines else None,
             closing=[lambda: recorder.close(CLOSE_S)] if recorder else [],
         )
@@ -209,7 +208,7 @@ class Assembly:
     def close(self) -> None:
         """End what is shared; takes seconds."""
         self.pool.close(CLOSE_S)
-        self._escalation.close(CLOSE_S)
+        self._lookouts.close(CLOSE_S)
         self._publishers.close(CLOSE_S)
         for archive in self._archives.values():
             archive.close(CLOSE_S)
@@ -245,7 +244,7 @@ class Assembly:
         """The folders and files that were made, for the closing words."""
         folder = self._folder
         made = [folder.predictions, folder.csv, folder.labels, folder.crops, folder.path / "events.jsonl"]
-        made += [folder.path / "snapshots", *self._archives, *self._escalation.outputs]
+        made += [folder.path / "snapshots", *self._archives, *self._lookouts.outputs]
         return [path for path in made if path.exists()]
 
     def _revived(self, sink: Sink) -> Sink:
@@ -291,11 +290,9 @@ def _part_of(settings: Settings, kind: type[S]) -> S:
     return kind.model_validate({name: getattr(settings, name) for name in kind.model_fields})
 
 
-def _demand(
-    drawing: list[Sink], following: Sequence[EventsSink | EscalationSink | None], *, trial: bool
-) -> PictureDemand:
+def _demand(drawing: list[Sink], following: Sequence[EventsSink | Lookout], *, trial: bool) -> PictureDemand:
     if any(sink.wants_picture for sink in drawing):
         return PictureDemand.ALL
-    if trial or any(sink.wants_picture_now for sink in following if sink is not None):
+    if trial or any(sink.wants_picture_now for sink in following):
         return PictureDemand.LOOKED_AT
     return PictureDemand.NONE

@@ -13,7 +13,6 @@ from typing import Protocol
 
 from edge.cameras.rates import RecentRate
 from edge.cameras.settings import CameraSettings
-from edge.escalation.sink import EscalationSink
 from edge.events.sink import EventsSink
 from edge.meter import RunMeter
 from edge.report import SourceReport, SourceState
@@ -55,7 +54,6 @@ class CameraParts:
     sinks: list[Sink]
     newest: NewestSink
     events: EventsSink | None = None
-    asking: EscalationSink | None = None
     recorder: SegmentRecorder | None = None
     refined: Callable[[], Mapping[int, Refinement]] = dict
     watch_zones: Callable[[FrameResult], tuple[ZoneView, ...]] | None = None
@@ -136,9 +134,8 @@ class Camera:
     def end_events(self) -> None:
         """Its picture is gone: whatever was seen in it is over, as far as anybody knows."""
         parts = self._parts
-        for following in (parts.events, parts.asking) if parts is not None else ():
-            if following is not None:
-                following.interrupt()
+        if parts is not None and parts.events is not None:
+            parts.events.interrupt()
 
     @property
     def detector(self) -> SwappableDetector | None:

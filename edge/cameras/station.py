@@ -96,8 +96,7 @@ class CameraStation:
         self.assembly.open(self.folder)
         self.log = RunLog(settings, self.folder, self.assembly.detector)
         self.meter = RunMeter(time.monotonic(), window_s=float("inf"), listener=self.log)
-        if settings.escalation.enabled:
-            self.log.also = lambda: self.assembly.escalation_figures().metrics()
+        self.log.also = self.assembly.figures
         self._swaps = Swaps(self.assembly, self.log, on_note)
         self._cameras: dict[str, Camera] = {}
         self._running: dict[str, asyncio.Task[None]] = {}

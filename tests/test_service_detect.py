@@ -329,3 +329,13 @@ def test_a_token_is_asked_for_in_the_header_or_as_deepstacks_key(tmp_path: Path,
         for key, status in (("", 401), ("wrong", 401), (token, 200)):
             data = form(("image", jpeg), field="image", api_key=key)
             assert service.ask("POST", "/v1/vision/detection", data=data).status == status
+
+
+def test_the_page_is_served_beside_the_interface(service: Serving) -> None:
+    page = service.get("/")
+    assert page.status == 200
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "default-src" in page.headers["Content-Security-Policy"]
+    assert service.get("/docs/").status == 200
+    paths = service.get("/openapi.json").json["paths"]
+    assert {"/detect", "/cameras", "/events", "/recordings", "/model", "/config", "/healthz", "/metrics"} <= set(paths)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from edge.cameras.station import CameraStation, Lasting
+from edge.page.page import PAGE
 from edge.report import RunReport
 from edge.run_folder import open_lasting_folder
 from edge.service.archive import Archive
@@ -92,7 +93,7 @@ class ServeProgram:
         metrics = Metrics()
         metrics.registry.register(StationCollector(self.hub))
         instruments = Instruments(metrics=metrics, ready=checks)
-        app = build_app(settings, self._endpoints(), about=_about(), instruments=instruments)
+        app = build_app(settings, self._endpoints(), about=_about(), instruments=instruments, pages=[PAGE])
         service = Service(app, settings)
         await service.start()
         self._on_listening(service.addresses)

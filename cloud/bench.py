@@ -17,8 +17,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,45 +51,59 @@ class Turn:
     refused: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running refiner."""
+
+    process: psutil.Process
+    url: str
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--items", type=int, default=1, help="crops in a request")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of a turn")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="+", default=[CloudSettings().batches.max_size, 1])
-    parser.add_argument("--items", type=int, default=1, help="crops in a request")
     options = parser.parse_args(arguments)
-    classifier = open_classifier(find(default_classifier(), CloudSettings().trust), threads=1)
-    crops = [_crop(number) for number in range(64)]
-    medians: dict[int, float] = {}
-    for size in options.sizes:
-        served, raw = _compare(options, size, classifier, crops)
-        medians[size] = _middle(served).rate
+    with ExitStack() as stack:
+        services = {size: stack.enter_context(_service(size)) for size in options.sizes}
+        turns = _turns(options, services)
+    for size, pairs in turns.items():
+        served, raw = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         _tell(f"service, batches up to {size}", served)
-        _tell(f"onnxruntime, batches of {round(_middle(served).batch)}", raw)
-        share = statistics.median(each.rate / bare.rate for each, bare in zip(served, raw, strict=True))
-        cpu = statistics.median(bare.cpu_ms / each.cpu_ms for each, bare in zip(served, raw, strict=True))
-        _say(f"  share of the rate {share:.2f}, of the processor's time {cpu:.2f}")
-    if len(medians) > 1:
-        largest, least = max(medians), min(medians)
-        _say(f"batches up to {largest} against {least}: {medians[largest] / medians[least]:.2f}")
+        _tell("the model alone, batches of that size", raw)
+        rate = statistics.median(mine.rate / bare.rate for mine, bare in pairs)
+        cpu = statistics.median(bare.cpu_ms / mine.cpu_ms for mine, bare in pairs)
+        _say(f"  share of the rate {rate:.2f}, of the processor's time {cpu:.2f}")
+    if len(turns) > 1:
+        large, small = turns[max(turns)], turns[min(turns)]
+        pairs = list(zip(large, small, strict=True))
+        rate = statistics.median(one[0].rate / other[0].rate for one, other in pairs)
+        cpu = statistics.median(other[0].cpu_ms / one[0].cpu_ms for one, other in pairs)
+        what = f"batches up to {max(turns)} against {min(turns)}"
+        _say(f"{what}: {rate:.2f} of the rate, {cpu:.2f} times the crops for the same processor time")
 
 
-def _compare(
-    options: argparse.Namespace, size: int, classifier: Classifier, crops: Sequence[bytes]
-) -> tuple[list[Turn], list[Turn]]:
-    served: list[Turn] = []
-    raw: list[Turn] = []
-    with _service(size) as (process, url):
-        asyncio.run(_serve(process, url, crops, options.clients, options.items, 1.0))
-        for _ in range(options.turns):
-            served.append(asyncio.run(_serve(process, url, crops, options.clients, options.items, options.seconds)))
-            raw.append(_raw(classifier, max(1, round(served[-1].batch)), usable_cores(), options.seconds))
-    return served, raw
+def _turns(options: argparse.Namespace, services: Mapping[int, Service]) -> dict[int, list[tuple[Turn, Turn]]]:
+    """For each size of batches the service and the model alone, one after the other, several times."""
+    crops = [_crop(number) for number in range(64)]
+    classifier = open_classifier(find(default_classifier(), CloudSettings().trust), threads=1)
+    found: dict[int, list[tuple[Turn, Turn]]] = {size: [] for size in services}
+    for turn in range(-1, options.turns):
+        for size, service in services.items():
+            # the first turn only warms up
+            seconds = options.seconds if turn >= 0 else 1.0
+            served = asyncio.run(_serve(service, crops, options.clients, options.items, seconds))
+            raw = _raw(classifier, max(1, round(served.batch)), usable_cores(), seconds)
+            if turn >= 0:
+                found[size].append((served, raw))
+    return found
 
 
 @contextmanager
-def _service(size: int) -> Iterator[tuple[psutil.Process, str]]:
+def _service(size: int) -> Iterator[Service]:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "cloud.yaml"
         config.write_text(
@@ -97,18 +111,16 @@ def _service(size: int) -> Iterator[tuple[psutil.Process, str]]:
         )
         command = [sys.executable, "-m", "videodisco", "cloud", "--config", str(config), "--batch", str(size)]
         command += ["--no-mlflow", "--project", folder]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             try:
                 line = process.stdout.readline() if process.stdout else ""
-                yield psutil.Process(process.pid), line.split()[-1]
+                yield Service(psutil.Process(process.pid), line.split()[-1])
             finally:
                 process.terminate()
                 process.wait()
 
 
-async def _serve(
-    process: psutil.Process, url: str, crops: Sequence[bytes], clients: int, items: int, seconds: float
-) -> Turn:
+async def _serve(service: Service, crops: Sequence[bytes], clients: int, items: int, seconds: float) -> Turn:
     """Each client asks again as soon as it has its answer."""
     waits_s: list[float] = []
     refused = 0
@@ -121,7 +133,7 @@ async def _serve(
             body, content_type = wire.encode_request(asked)
             begun_s = time.monotonic()
             sent = {"Content-Type": content_type}
-            async with session.post(f"{url}{wire.REFINE_PATH}", data=body, headers=sent) as response:
+            async with session.post(f"{service.url}{wire.REFINE_PATH}", data=body, headers=sent) as response:
                 reply = await response.read()
             if response.status != 200 or b'"error"' in reply:
                 refused += 1
@@ -129,11 +141,13 @@ async def _serve(
             waits_s.append(time.monotonic() - begun_s)
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        counts = await _batches(session, url)
-        busy_s, begun_s = _cpu_s(process), time.monotonic()
+        counts = await _batches(session, service.url)
+        busy_s, begun_s = _cpu_s(service.process), time.monotonic()
         await asyncio.gather(*(client(session, number) for number in range(clients)))
-        elapsed_s, busy_s = time.monotonic() - begun_s, _cpu_s(process) - busy_s
-        batches, batched = (after - before for before, after in zip(counts, await _batches(session, url), strict=True))
+        elapsed_s, busy_s = time.monotonic() - begun_s, _cpu_s(service.process) - busy_s
+        batches, batched = (
+            after - before for before, after in zip(counts, await _batches(session, service.url), strict=True)
+        )
     done = len(waits_s) * items
     p50_s, p99_s = np.percentile(waits_s, [50, 99])
     return Turn(done / elapsed_s, busy_s / done * 1e3, p50_s * 1e3, p99_s * 1e3, batched / max(1, batches), refused)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -17,7 +16,7 @@ from edge.cli.console import Terminal
 from edge.cli.execute import Interrupts
 from edge.cli.progress import ProgressDisplay
 from edge.report import RunReport, SourceReport
-from edge.station import Progress, Station
+from edge.station import Progress
 from stream.frame import ModelIdentity
 from stream.runtime import LoopThread
 from stream.windows import WindowSnapshot
@@ -61,8 +60,7 @@ def test_a_signal_after_the_loops_end_is_kept_as_the_exit_code() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
         with LoopThread() as loop:
-            station = cast("Station", SimpleNamespace(stop=lambda: None))
-            interrupts = Interrupts(station, loop, Terminal(file=io.StringIO()))
+            interrupts = Interrupts(lambda: None, loop, Terminal(file=io.StringIO()))
         signal.raise_signal(signal.SIGINT)
         assert interrupts.exit_code == 130
     finally:

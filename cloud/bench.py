@@ -78,10 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cpu = statistics.median(bare.cpu_ms / mine.cpu_ms for mine, bare in pairs)
         _say(f"  share of the rate {rate:.2f}, of the processor's time {cpu:.2f}")
     if len(turns) > 1:
-        large, small = turns[max(turns)], turns[min(turns)]
-        pairs = list(zip(large, small, strict=True))
-        rate = statistics.median(one[0].rate / other[0].rate for one, other in pairs)
-        cpu = statistics.median(other[0].cpu_ms / one[0].cpu_ms for one, other in pairs)
+        both = list(zip(turns[max(turns)], turns[min(turns)], strict=True))
+        rate = statistics.median(large.rate / small.rate for (large, _), (small, _) in both)
+        cpu = statistics.median(small.cpu_ms / large.cpu_ms for (large, _), (small, _) in both)
         what = f"batches up to {max(turns)} against {min(turns)}"
         _say(f"{what}: {rate:.2f} of the rate, {cpu:.2f} times the crops for the same processor time")
 

@@ -52,12 +52,13 @@ class CameraView {
   #side() {
     const layers = Object.entries(LAYERS).map(([key, text]) => toggle(text, this.#shown[key], (on) => this.#switch(key, on)));
     const whole = document.fullscreenEnabled && button("Full screen", () => this.stage.requestFullscreen(), { icon: "full" });
-    const picture = link("Snapshot", api.snapshotAddress(this.name), { icon: "picture", download: `${this.name}.jpg` });
-    this.actions = el("div", { class: "group" }, whole, picture);
+    this.picture = link("Snapshot", api.snapshotAddress(this.name), { icon: "picture", download: `${this.name}.jpg` });
+    this.actions = el("div", { class: "group" }, whole, this.picture);
+    this.sight = el("section", { class: "panel", "aria-label": "What is seen" }, this.seen, this.rows);
     return el("div", { class: "stack one-side" },
       el("section", { class: "panel", "aria-label": "State" }, this.story, this.facts),
       el("section", { class: "panel stack", "aria-label": "What is drawn" }, el("div", { class: "layers" }, layers), this.actions),
-      el("section", { class: "panel", "aria-label": "What is seen" }, this.seen, this.rows));
+      this.sight);
   }
 
   #switch(key, on) {
@@ -80,6 +81,7 @@ class CameraView {
     this.state.className = `pill ${kind}`;
     say(this.story, storyOf(camera));
     this.stage.classList.toggle("dim", !hasPicture);
+    this.sight.hidden = this.picture.hidden = !hasPicture;
     if (camera.state !== this.#state) {
       this.#state = camera.state;
       clear(this.veil, !hasPicture && [icon(sign), el("strong", { text: word }), el("span", { class: "veil-why", text: camera.reason })]);
@@ -104,10 +106,11 @@ class CameraView {
 
   #showFacts(camera) {
     const drops = Object.entries(camera.drops).map(([cause, many]) => `${cause.replaceAll("_", " ")} ${many.toLocaleString("en")}`);
+    const live = camera.state === "live";
     const facts = [
-      ["From the camera", `${number(camera.fpsIn)} fps`],
-      ["Looked at", `${number(camera.fpsDetect)} fps`],
-      ["Age of the result", duration(camera.ageS)],
+      live && ["From the camera", `${number(camera.fpsIn)} fps`],
+      live && ["Looked at", `${number(camera.fpsDetect)} fps`],
+      live && ["Age of the result", duration(camera.ageS)],
       ["Left out", drops.join(", ") || "nothing"],
       ["Recording", camera.recording ? "yes" : "no"],
       camera.retryInS !== null && ["Tried again", `in ${duration(camera.retryInS)}`],
@@ -141,6 +144,7 @@ class CameraView {
     if (!(await attempt(() => api.removeCamera(this.name), control))) return;
     this.camera = null;
     notice(`${this.name} was removed.`);
+    await this.list.refresh();
     location.hash = "#/live";
   }
 

@@ -46,6 +46,8 @@ export function storyOf(camera) {
 
 export class CameraList extends EventTarget {
   cameras = null;
+  #asked = 0;
+  #told = 0;
 
   // Tells `listener` of the cameras now and whenever they were asked for, until `signal`.
   watch(listener, signal) {
@@ -58,9 +60,13 @@ export class CameraList extends EventTarget {
   }
 
   async refresh(signal) {
+    const turn = (this.#asked += 1);
     try {
+      const found = await api.cameras({ signal });
+      if (turn < this.#told) return; // an answer from before a change, overtaken by one from after it
+      this.#told = turn;
       const former = new Map(this.cameras?.map((camera) => [camera.name, camera]));
-      this.cameras = (await api.cameras({ signal })).map((camera) => steadied(camera, former.get(camera.name)));
+      this.cameras = found.map((camera) => steadied(camera, former.get(camera.name)));
       this.dispatchEvent(new Event("change"));
     } catch (error) {
       if (error.status === 503) this.dispatchEvent(new CustomEvent("loading", { detail: error.message }));

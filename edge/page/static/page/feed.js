@@ -4,6 +4,7 @@ import { liveAddress, liveMessage } from "./api.js";
 
 const FIRST_RETRY_S = 0.5;
 const LAST_RETRY_S = 8;
+const CAMERA_REMOVED = 1000; // how the service ends what it will not go on with; when it stops it says 1001
 
 // Calls `onScene({image, width, height, detections, zones, ...})` for the newest picture, as fast as they can be
 // decoded and shown; the image is gone afterwards. Ends with `signal`.
@@ -41,8 +42,8 @@ export class Feed {
     clearTimeout(this.#timer);
     const socket = new WebSocket(liveAddress(this.name));
     socket.binaryType = "arraybuffer";
-    socket.onmessage = ({ data }) => this.#take(data);
-    socket.onclose = () => this.#lost(socket);
+    socket.onmessage = ({ data }) => { if (socket === this.#socket) this.#take(data); };
+    socket.onclose = ({ code }) => this.#lost(socket, code);
     this.#socket = socket;
   }
 
@@ -51,11 +52,15 @@ export class Feed {
     const socket = this.#socket;
     this.#socket = null;
     this.#newest = null;
-    socket?.close();
+    if (!socket) return;
+    // One that is still being opened is closed afterwards: browsers complain of it otherwise.
+    if (socket.readyState === WebSocket.CONNECTING) socket.onopen = () => socket.close();
+    else socket.close();
   }
 
-  #lost(socket) {
+  #lost(socket, code) {
     if (socket !== this.#socket) return; // closed by ourselves
+    if (code === CAMERA_REMOVED) return; // the list of cameras will say so in a moment
     this.#timer = setTimeout(() => { this.#socket = null; this.#attune(); }, this.#retryS * 1000 * (0.5 + Math.random()));
     this.#retryS = Math.min(LAST_RETRY_S, this.#retryS * 2);
   }

@@ -45,7 +45,7 @@ async function navigate() {
     if (each.hash === `#/${name}`) each.setAttribute("aria-current", "page");
     else each.removeAttribute("aria-current");
   }
-  document.title = `${part || title} – VideoDisco`;
+  document.title = `${part || title} · VideoDisco`;
   const module = await (part && inner ? inner() : load()).catch(() => null);
   if (signal.aborted) return;
   if (!module) return showMissing();
@@ -70,7 +70,7 @@ function showLogin() {
   list = null;
   clear(document.getElementById("nav"));
   showEnd();
-  document.title = "Log in – VideoDisco";
+  document.title = "Log in · VideoDisco";
   main.dataset.view = "login";
   main.removeAttribute("aria-busy");
   login.show(main, enter);
@@ -107,7 +107,12 @@ function showTheme() {
 
 async function leaveSession() {
   await api.logout();
-  location.reload();
+  forget();
+}
+
+function forget() {
+  session = { ...session, name: null, role: null };
+  showLogin();
 }
 
 async function begin() {
@@ -123,7 +128,7 @@ async function begin() {
 document.addEventListener("themechange", showTheme);
 document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
 window.addEventListener("hashchange", () => { if (list) navigate(); });
-api.service.addEventListener("login", () => { if (list) { session = { ...session, name: null, role: null }; showLogin(); } });
+api.service.addEventListener("login", () => { if (list) forget(); });
 api.service.addEventListener("lost", () => { document.getElementById("lost").textContent = "The service cannot be reached. Trying again."; });
 api.service.addEventListener("found", () => { document.getElementById("lost").textContent = ""; notice("The service is back."); });
 begin();

@@ -1,0 +1,109 @@
+"""A real Chromium that looks at the page of a real service, and everything it complains of."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from edge.page.page import PAGE
+from stream.http.app import build_app
+from tests.conftest import missing
+from tests.service_runs import Serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+CHROMIUM = Path("/usr/bin/chromium")
+WAIT_MS = 15_000
+WIDE, PHONE = (1280, 800), (390, 844)
+
+_WATCH = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) => {
+  window.violations.push(`${event.violatedDirective}: ${event.blockedURI || event.sample}`);
+});
+"""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The browser; the test is skipped where there is none. No loop can be run on this thread meanwhile."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        missing("playwright", "pip install playwright")
+    if not CHROMIUM.exists():
+        missing(str(CHROMIUM), "install Debian's chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def serving(
+    project: Path, content: Mapping[str, Any], *, options: Mapping[str, Any] | None = None
+) -> Iterator[Serving]:
+    """The service with its page."""
+
+    @functools.wraps(build_app)
+    def with_page(*arguments: Any, **named: Any) -> Any:
+        named.setdefault("pages", (PAGE,))
+        return build_app(*arguments, **named)
+
+    served = patch("edge.service.program.build_app", with_page)
+    with served, Serving(project, content, options=options) as service:
+        yield service
+
+
+class Visit:
+    """One who looks at the page: a browser window of its own. ``problems`` must stay empty."""
+
+    def __init__(self, browser: Browser, url: str, **options: Any) -> None:
+        width, height = options.pop("size", WIDE)
+        self.url = url
+        self.problems: list[str] = []
+        self.expected: list[str] = []
+        self.context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        self.context.set_default_timeout(WAIT_MS)
+        self.context.add_init_script(_WATCH)
+        self.page: Page = self.context.new_page()
+        self.page.on("console", lambda said: self._note(said.text) if said.type in {"error", "warning"} else None)
+        self.page.on("pageerror", lambda error: self._note(f"uncaught: {error}"))
+
+    def __enter__(self) -> Visit:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        violations = self.page.evaluate("window.violations")
+        self.context.close()
+        if kind is None:
+            assert not self.problems, self.problems
+            assert not violations, violations
+
+    def go(self, place: str) -> Page:
+        """Open a view, ``live/street``."""
+        self.page.goto(f"{self.url}/#/{place}")
+        self.page.locator("main h1").first.wait_for()
+        return self.page
+
+    def until(self, script: str, argument: object = None) -> Any:
+        """Wait until a script says something true, and return that."""
+        return self.page.wait_for_function(script, arg=argument, timeout=WAIT_MS).json_value()
+
+    def button(self, name: str, within: Locator | None = None) -> Locator:
+        return (within or self.page).get_by_role("button", name=name, exact=True)
+
+    def expect_refusal(self, status: int) -> None:
+        """Chromium tells of every answer that is no success; this one is part of the test."""
+        self.expected.append(f"status of {status}")
+
+    def _note(self, text: str) -> None:
+        if not any(each in text for each in self.expected):
+            self.problems.append(text)

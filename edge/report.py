@@ -69,7 +69,7 @@ class RunReport:
     @property
     def exit_code(self) -> int:
         """The code of a run that was not interrupted."""
-        if all(source.state == "refused" for source in self.sources):
+        if self.sources and all(source.state == "refused" for source in self.sources):
             return EXIT_NO_SOURCE
         whole = all(source.whole for source in self.sources) and not self.errors
         return EXIT_DONE if whole else EXIT_LOSSES

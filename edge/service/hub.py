@@ -92,7 +92,7 @@ class Hub:
             self.feeds.forget(name)
         self.settings = settings
         if self.models is not None:
-            self.models.settings = settings
+            self.models.adapt(settings)
         return told
 
     def image_stages(self) -> dict[str, LogHistogram]:

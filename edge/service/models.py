@@ -57,7 +57,7 @@ class RequestModels:
     def __init__(
         self, settings: RunSettings, cameras: Callable[[], Mapping[str, LoadedModel]], slots: SlotPlan
     ) -> None:
-        self.settings = settings
+        self._settings = settings
         self._cameras = cameras
         self._slots = slots
         self._loading, self._opening = threading.Lock(), threading.Lock()
@@ -73,13 +73,20 @@ class RequestModels:
             ModelError: it is refused.
             UsageError: it does not know one of the classes.
         """
-        usual = self.settings.detector
+        usual = self._settings.detector
         wished = {"confidence": wish.confidence, "iou": wish.iou, "classes": wish.classes, "model": wish.model}
         wanted = usual.model_copy(update={key: value for key, value in wished.items() if value is not None})
         loaded = self._cameras().get(wanted.model) or self._own.get(wanted.model)
         if loaded is None and at_hand:
             return None
         return OnnxDetector(loaded or self._load(wanted, usual), wanted)
+
+    def adapt(self, settings: RunSettings) -> None:
+        """Go by other settings from now on; what the cameras have loaded meanwhile is not kept twice."""
+        self._settings = settings
+        with self._loading:
+            for name in self._cameras().keys() & self._own.keys():
+                del self._own[name]
 
     def view(self, detector: OnnxDetector, width: int, height: int) -> NetworkView:
         """What the network wants to see of such a picture; opens a session for its shape when that is one of few."""
@@ -95,9 +102,9 @@ class RequestModels:
             raise HttpError(404, f"no model of this name is known here; known are {', '.join(known_models())}")
         with self._loading:
             if wanted.model not in self._own:
-                while len(self._own) >= self.settings.serve.images.models:
+                while len(self._own) >= self._settings.serve.images.models:
                     self._own.popitem(last=False)
-                self._own[wanted.model] = LoadedModel(find(wanted.model, self.settings.trust), wanted, self._slots)
+                self._own[wanted.model] = LoadedModel(find(wanted.model, self._settings.trust), wanted, self._slots)
             self._own.move_to_end(wanted.model)
             return self._own[wanted.model]
 

@@ -1,10 +1,9 @@
-"""Static INT8 quantising of the network: uint8 activations, int8 weights per channel."""
+"""The INT8 builds of the bundled models: uint8 activations, int8 weights per channel."""
 
 from __future__ import annotations
 
-import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from models.build.graph import IMAGES
+from models.quantising import static_int8
 
 Pixels = NDArray[np.uint8]
 
@@ -32,15 +31,6 @@ HEADS = ("conv_29", "conv_31", "conv_33")
 FLOAT_NODES = STEM + HEADS
 
 
-class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    def __init__(self, pictures: Iterable[Pixels]) -> None:
-        self._pictures: Iterator[Pixels] = iter(pictures)
-
-    def get_next(self) -> dict[str, Pixels] | None:
-        picture = next(self._pictures, None)
-        return None if picture is None else {IMAGES.name: picture[None]}
-
-
 def quantise(
     model: ModelProto,
     pictures: Iterable[Pixels],
@@ -54,21 +44,9 @@ def quantise(
     ``operators`` are the kinds of nodes to quantise, ``keep_float`` names those to spare, and ``options`` are the
     library's further ones. As they stand they are the detector's.
     """
-    # It advises a pre-processing that this graph, free of constants to fold, has no use for.
-    logging.getLogger().setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
         onnx.save(model, source)
-        quantize_static(
-            source,
-            target,
-            _Pictures(pictures),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=list(operators),
-            nodes_to_exclude=list(keep_float),
-            extra_options=dict(options or {}),
-        )
+        feeds = ({IMAGES.name: picture[None]} for picture in pictures)
+        static_int8(source, target, feeds, operators=operators, keep_float=keep_float, options=options)
         return onnx.load(target)

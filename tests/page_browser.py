@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
-from edge.page.page import PAGE
-from stream.http.app import build_app
 from tests.conftest import missing
-from tests.service_runs import Serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -44,22 +39,6 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
-
-
-@contextmanager
-def serving(
-    project: Path, content: Mapping[str, Any], *, options: Mapping[str, Any] | None = None
-) -> Iterator[Serving]:
-    """The service with its page."""
-
-    @functools.wraps(build_app)
-    def with_page(*arguments: Any, **named: Any) -> Any:
-        named.setdefault("pages", (PAGE,))
-        return build_app(*arguments, **named)
-
-    served = patch("edge.service.program.build_app", with_page)
-    with served, Serving(project, content, options=options) as service:
-        yield service
 
 
 class Visit:

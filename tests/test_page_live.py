@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.page_browser import PHONE, Visit, chromium, serving
+from tests.page_browser import PHONE, Visit, chromium
 from tests.service_runs import Serving
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, bikes_clip: Path, browser:
         },
         "serve": {"camera_sources": {"folders": [str(bikes_clip.parent)]}, "live": {"fps": 10}},
     }
-    with serving(tmp_path_factory.mktemp("live"), content) as running:
+    with Serving(tmp_path_factory.mktemp("live"), content) as running:
         yield running
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.page_browser import PHONE, WIDE, Visit, chromium, serving
+from tests.page_browser import PHONE, WIDE, Visit, chromium
 from tests.service_runs import Serving, encoded, frame_of
 
 pytestmark = pytest.mark.slow
@@ -112,7 +112,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, bikes_clip: Path, browser:
             "hall": {"source": str(bikes_clip), "paused": True},
         }
     }
-    with serving(tmp_path_factory.mktemp("looks"), content) as running:
+    with Serving(tmp_path_factory.mktemp("looks"), content) as running:
         yield running
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from edge.events.event import Event, EventChange
 from edge.events.settings import ChangeType
-from tests.page_browser import Visit, chromium, serving
+from tests.page_browser import Visit, chromium
 from tests.service_runs import Serving, encoded, frame_of
 
 pytestmark = pytest.mark.slow
@@ -30,7 +30,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, bikes_clip: Path, browser: Any) -> Iterator[Serving]:
     street = {"source": str(bikes_clip), "loop": True, "record": {"mode": "events"}, "detect_fps": 8}
-    with serving(tmp_path_factory.mktemp("views"), {"cameras": {"street": street}}) as running:
+    with Serving(tmp_path_factory.mktemp("views"), {"cameras": {"street": street}}) as running:
         yield running
 
 
@@ -308,7 +308,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Iterator[S
         {"name": "guard", "token": OPERATOR, "role": "operate"},
     ]
     project = tmp_path_factory.mktemp("door")
-    with serving(project, {"serve": {"http": {"tokens": tokens}}}) as running:
+    with Serving(project, {"serve": {"http": {"tokens": tokens}}}) as running:
         yield running
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,11 @@ def checks(
 
         for choice in measure_devices(measure, model, confidence=conf):
             console.print(f"{choice.model}: {choice}", soft_wrap=True)
+        load, cores = os.getloadavg()[0], os.cpu_count() or 1
+        if load > cores:
+            console.print(
+                f"other programs were busy (load {load:.1f} on {cores} cores): measure again when it is quiet"
+            )
         return
     for title, facts in inventory():
         table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)

@@ -23,7 +23,7 @@ export class ZoneCanvas {
     Object.assign(this, { signal, told });
     this.image = el("img", { alt: "", draggable: "false" });
     this.layer = svg("svg", { preserveAspectRatio: "none", role: "group", "aria-label": "Zones and lines on the picture" });
-    this.node = el("div", { class: "zone-stage", tabindex: -1 }, this.image, this.layer);
+    this.node = el("div", { class: "zone-stage blank", tabindex: -1 }, this.image, this.layer);
     this.node.addEventListener("pointerdown", (event) => this.#press(event));
     this.node.addEventListener("pointermove", (event) => this.#move(event));
     for (const name of ["pointerup", "pointercancel"]) this.node.addEventListener(name, () => { this.#dragged = null; });

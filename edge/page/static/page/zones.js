@@ -61,6 +61,7 @@ class ZoneView {
   async #load(name) {
     this.#camera = name;
     this.canvas.cancel();
+    this.drawZone.disabled = this.drawLine.disabled = true; // what is drawn before the others are there would be lost
     await attempt(async () => {
       const { zones = [], lines = [] } = await api.cameraSettings(name, { signal: this.signal });
       this.#shapes = [
@@ -72,6 +73,7 @@ class ZoneView {
       this.#changed();
     });
     await this.#showPicture();
+    this.drawZone.disabled = this.drawLine.disabled = false;
   }
 
   async #showPicture() {

@@ -27,7 +27,7 @@ from tests.clips import Clip
 
 pytestmark = pytest.mark.slow
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class Instant:

@@ -225,7 +225,7 @@ def test_a_file_that_is_no_model(short: Path, tmp_path: Path) -> None:
 
 
 def test_a_provider_that_is_not_there(short: Path, tmp_path: Path) -> None:
-    assert "offers cpu" in refused(tmp_path, 4, short, "--device", "coreml")
+    assert "cpu" in refused(tmp_path, 4, short, "--device", "coreml")
 
 
 def test_a_project_that_is_a_file(short: Path, tmp_path: Path) -> None:

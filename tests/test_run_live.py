@@ -23,7 +23,7 @@ from tests.rtsp_server import CameraSpec, RtspCamera, available, free_port
 
 pytestmark = pytest.mark.slow
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 SECRET = "p@ss%2Fw:rd"  # noqa: S105 - the test's own
 
 
@@ -100,9 +100,10 @@ def test_a_camera_runs_until_a_signal_and_leaves_whole_files(
     assert [line["frame"] for line in found] == sorted(line["frame"] for line in found)
     assert all(line["time"] for line in found)
     assert summary(run.folder)["sources"][0]["state"] == "done"
-    (recorded,) = (run.folder / "recordings").rglob("*.mp4")
-    with av.open(str(recorded)) as container:
-        pictures = sum(1 for _ in container.decode(video=0))
+    pictures = 0
+    for recorded in (run.folder / "recordings").rglob("*.mp4"):  # two where a minute of the clock ended meanwhile
+        with av.open(str(recorded)) as container:
+            pictures += sum(1 for _ in container.decode(video=0))
     assert pictures >= len(found) - 15, (
         "at most the pictures before the first keyframe and the model's start are missing"
     )
@@ -180,7 +181,7 @@ def test_mlflow_hears_of_every_camera(camera: RtspCamera, tmp_path: Path) -> Non
     config = configured(
         tmp_path / "c.yaml",
         {name: {"source": camera.url, "motion": "off"} for name in ("yard", "door")},
-        mlflow={"enabled": True, "window_s": 1, "wait": True},
+        mlflow={"enabled": True, "window_s": 1, "wait": True, "flush_s": 90},
         end_s=4,
     )
     assert videodisco("run", "--config", config, cwd=tmp_path).code == 0

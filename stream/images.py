@@ -25,8 +25,8 @@ LONGEST_SIDE_PX = 65_535
 MAX_SCANS = 100
 """A progressive JPEG has a dozen; a scan can be a few bytes long, and each is gone through in full."""
 
-MAX_CHUNKS = 20_000
-"""Of a PNG or WebP; written in pieces of 8 KiB that is 160 MB."""
+MAX_CHUNKS = 8000
+"""Of a PNG or WebP; written in pieces of 8 KiB that is 64 MB."""
 
 MAX_SEGMENTS = 1000
 """Of a JPEG before its pixels, filling bytes included; a profile of colours in pieces takes some dozens."""

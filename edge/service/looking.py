@@ -1,7 +1,9 @@
 """Single pictures through the inference threads that the cameras share: few at a time, in turn, none in vain.
 
-    loop -> decode threads (header, decoding, scaling) -> task lane of the pool -> loop
+    loop -> (large ones: decode threads) -> task lane of the pool: decoding, scaling, looking -> loop
 
+An ordinary picture is decoded in its turn, so that requests take no more of the processor than their share of the
+inference threads, and cameras keep theirs. What takes long to decode would hold up such a thread: it is done before.
 What is taken in is bounded by tickets, a request each; without one a request is refused at once. Whoever waits no
 longer is not worked for: the picture is dropped at the next step.
 """
@@ -30,6 +32,12 @@ from stream.overlay import Overlay
 from stream.pipeline import Detected
 from stream.pool import TaskLane
 
+QUICK_BYTES = 1 << 20
+"""Headers of so much are read on the loop: it takes microseconds, and a few milliseconds at worst."""
+
+QUICK_PIXELS = 4_000_000
+"""Pictures of so many are decoded in their turn: some tens of milliseconds."""
+
 SIDE_BY_SIDE = 2
 """Pictures of one request that are worked on at once: a client with many does not fill the lane with them."""
 
@@ -57,7 +65,18 @@ class _Look:
         self._detector = detector
         self._room = room
         self._loop = loop
+        self._frame: Frame | None = None
         self._begun_s = time.monotonic()
+
+    def begin(self, decoders: Executor) -> None:
+        """Go to the lane, or first to be decoded; on the loop. Raises DecodeError, HttpError."""
+        if len(self._data) <= QUICK_BYTES:
+            self._header = read_header(self._data, max_pixels=self._room.max_pixels)
+            if self._header.width * self._header.height <= QUICK_PIXELS:
+                if not self._room.lane.offer(self):
+                    raise self._room.too_busy()
+                return
+        decoders.submit(self.prepare)
 
     def prepare(self) -> None:
         """Decode it and go on to the lane; on a decode thread."""
@@ -74,8 +93,9 @@ class _Look:
     def work(self) -> None:
         """Look at it; on an inference thread."""
         try:
-            found = self._detector.detect(self._frame)
-            self._tell(Seen(self._data, self._header, self._result(found)))
+            frame = self._frame or self._prepared(self._header)
+            found = self._detector.detect(frame)
+            self._tell(Seen(self._data, self._header, self._result(frame, found)))
         except Exception as exc:  # noqa: BLE001 - as above
             self._tell(exc)
 
@@ -100,8 +120,8 @@ class _Look:
             preprocess_s=time.monotonic() - begun_s,
         )
 
-    def _result(self, found: Detected) -> FrameResult:
-        frame, total_s = self._frame, time.monotonic() - self._begun_s
+    def _result(self, frame: Frame, found: Detected) -> FrameResult:
+        total_s = time.monotonic() - self._begun_s
         worked_s = frame.preprocess_s + found.inference_s + found.postprocess_s
         timings = Timings(
             preprocess_s=frame.preprocess_s,
@@ -210,8 +230,8 @@ class ImageRoom:
     async def _one(self, data: bytes, detector: OnnxDetector) -> Seen:
         loop = asyncio.get_running_loop()
         look = _Look(data, detector, self, loop)
-        self._decoders.submit(look.prepare)
         try:
+            look.begin(self._decoders)
             seen = await look.found
         finally:
             look.wanted = False

@@ -22,7 +22,12 @@ LOADERS = {
     "InferenceSession": {"models/runtime.py", "edge/bench/plain_loop.py"},
     "compile_model": {"models/openvino.py"},
 }
-LIGHT = [ROOT / "videodisco.py", ROOT / "models" / "cli.py", ROOT / "cloud" / "cli.py", *(ROOT / "edge" / "cli").glob("*.py")]
+LIGHT = [
+    ROOT / "videodisco.py",
+    ROOT / "models" / "cli.py",
+    ROOT / "cloud" / "cli.py",
+    *(ROOT / "edge" / "cli").glob("*.py"),
+]
 COMMANDS = {
     "run.py",
     "probe.py",

@@ -211,10 +211,6 @@ def test_a_camera_is_added_refused_and_removed(visit: Visit, bikes_clip: Path) -
     tile.wait_for(state="detached")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a 304 of stream.http.pages carries the policy of the API, which browsers lay over the cached page",
-)
 def test_the_page_comes_up_again_out_of_the_browsers_cache(visit: Visit) -> None:
     page = visit.go("live")
     page.reload()

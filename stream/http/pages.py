@@ -12,6 +12,7 @@ from aiohttp import web
 
 from stream.errors import UsageError
 from stream.http.endpoints import Call, Endpoint, Media
+from stream.http.headers import API_HEADERS, PAGE_HEADERS
 
 # Not the machine's own table: on some it calls scripts text/plain, which browsers then refuse.
 _TYPES = {
@@ -91,7 +92,9 @@ def _server_of(data: bytes, content_type: str) -> Callable[[Call], Awaitable[web
     etag = hashlib.sha256(data).hexdigest()[:32]
     charset = "utf-8" if content_type.startswith("text/") else None
     # asked for again each time, which costs one small answer, so that an update is seen at once
-    headers = {"ETag": f'"{etag}"', "Cache-Control": "no-cache"}
+    # said with a 304 as well: browsers lay its headers over what they have kept
+    always = PAGE_HEADERS if content_type == "text/html" else API_HEADERS
+    headers = {**always, "ETag": f'"{etag}"', "Cache-Control": "no-cache"}
 
     async def serve(call: Call) -> web.Response:
         known = call.request.if_none_match or ()

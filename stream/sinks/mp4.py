@@ -135,4 +135,3 @@ class Mp4Writer:
 def _plausible(rate: Fraction) -> Fraction:
     lowest, highest = _PLAUSIBLE_RATES
     return rate if lowest <= rate <= highest else _FALLBACK_RATE
-

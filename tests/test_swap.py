@@ -91,6 +91,20 @@ def test_a_model_that_fails_or_lags_in_its_trial_is_refused(new: Named, why: str
         try_out(new, Named("old"), [GREY])
 
 
+class Cold(Named):
+    """Takes long for its first picture, as a session does that has just been opened."""
+
+    def detect(self, frame: Frame) -> Detected:
+        self.takes_s = 0.0 if self.seen else 0.3
+        return super().detect(frame)
+
+
+def test_a_model_is_not_refused_for_its_first_look_though_there_is_one_picture_only() -> None:
+    trial = try_out(Cold("new"), Named("old"), [GREY])
+    assert trial.new_s < 0.1
+    assert trial.pictures == 1
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Slow enough that a busy machine has time for each frame.

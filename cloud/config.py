@@ -11,8 +11,8 @@ from pydantic import Field, field_validator, model_validator
 
 from models.spec import Preparation
 from models.trust.policy import TrustSettings
-from stream.config import Settings
-from stream.http.settings import HttpSettings, LimitSettings, Secret
+from stream.config import Secret, Settings
+from stream.http.settings import HttpSettings, LimitSettings
 from stream.telemetry import MlflowSettings
 from stream.wire import MAX_ITEMS, MAX_TOP_K
 

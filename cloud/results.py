@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from stream.database import Database
 from stream.errors import SinkError, VideoDiscoError
-from stream.recording.database import Database
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError
 
 from stream.errors import UsageError
 
@@ -28,6 +28,15 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
+
+def _as_text(value: object) -> object:
+    """YAML reads a password of digits as a number; complaining of it would print it."""
+    return str(value) if isinstance(value, int | float) else value
+
+
+Secret = Annotated[SecretStr, BeforeValidator(_as_text)]
+"""A text that is never shown: not in errors, not in logs, not in a run's config.yaml, not in a fingerprint. Compare
+settings that hold one by ``==``: two that differ in a secret alone have the same fingerprint."""
 
 S = TypeVar("S", bound=Settings)
 

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import sqlite3
-import threading
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
-from stream.errors import OutputError, SinkError
-
-log = logging.getLogger(__name__)
-
-Answer = TypeVar("Answer")
-
-# How long a writer waits for another process's transaction; ours take milliseconds, a slow disk some hundreds.
-BUSY_TIMEOUT_S = 5.0
-
-# The write-ahead log is cut back to this size at each checkpoint, so that one outage does not leave a large file.
-WAL_LIMIT_BYTES = 4 * 1024 * 1024
-
-_CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+from stream.database import Database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
@@ -68,13 +50,8 @@ class Spool:
         self.path = path.absolute()
         self.max_bytes = max_bytes
         self.max_age_s = max_age_s
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
-        self._inode = 0
-        try:
-            self._run(_total_bytes)
-        except SinkError as exc:
-            raise OutputError(str(exc)) from exc
+        # The owner's only: payloads may be pictures or hold credentials.
+        self._database = Database(self.path, _SCHEMA, what="spool", folder_mode=0o700)
 
     def append(self, topic: str, payload: bytes, now_s: float, value: float = 0.0) -> int:
         """Keep ``payload``; ``now_s`` is seconds since the epoch, for it must compare across restarts."""
@@ -84,13 +61,13 @@ class Spool:
             sql = "INSERT INTO items (topic, created_s, value, bytes, payload) VALUES (?, ?, ?, ?, ?)"
             return connection.execute(sql, row).lastrowid or 0
 
-        return self._run(insert)
+        return self._database.run(insert)
 
     def peek(self, limit: int, topic: str | None = None) -> list[Item]:
         """The oldest entries, of one topic or of all; they stay in the queue."""
         where, values = ("WHERE topic = ?", (topic,)) if topic is not None else ("", ())
         sql = f"SELECT id, topic, created_s, value, payload FROM items {where} ORDER BY id LIMIT ?"  # noqa: S608 - where is one of two constants
-        return self._run(
+        return self._database.run(
             lambda connection: [Item(*row) for row in connection.execute(sql, (*values, limit)).fetchall()]
         )
 
@@ -104,18 +81,20 @@ class Spool:
             wanted = (row for row in connection.execute(order, (topic,)) if row[0] not in leaving_out)
             return [Item(*connection.execute(whole, row).fetchone()) for row in islice(wanted, limit)]
 
-        return self._run(select)
+        return self._database.run(select)
 
     def ack(self, ids: Sequence[int]) -> None:
         """Remove entries that are done; unknown ids are no error."""
-        self._run(
+        self._database.run(
             lambda connection: connection.executemany("DELETE FROM items WHERE id = ?", [(each,) for each in ids])
         )
 
     def update(self, item_id: int, payload: bytes) -> None:
         """Replace the payload of one entry, in its place."""
         row = (payload, len(payload), item_id)
-        self._run(lambda connection: connection.execute("UPDATE items SET payload = ?, bytes = ? WHERE id = ?", row))
+        self._database.run(
+            lambda connection: connection.execute("UPDATE items SET payload = ?, bytes = ? WHERE id = ?", row)
+        )
 
     def trim(self, now_s: float, on_drop: Callable[[Item, str], None] | None = None) -> dict[str, int]:
         """Drop what is too old, then what exceeds ``max_bytes``; how many were dropped, by cause.
@@ -123,7 +102,7 @@ class Spool:
         Of what is too much, the least valuable goes first, and of equal value the oldest. ``on_drop`` is told of
         each entry and its cause ("age" or "bytes") before it goes, within the transaction.
         """
-        return self._run(lambda connection: self._trim(connection, now_s, on_drop or _tell_nobody))
+        return self._database.run(lambda connection: self._trim(connection, now_s, on_drop or _tell_nobody))
 
     def _trim(
         self, connection: sqlite3.Connection, now_s: float, on_drop: Callable[[Item, str], None]
@@ -150,112 +129,26 @@ class Spool:
     def topics(self) -> list[str]:
         """The topics that have entries, the one with the oldest entry first."""
         sql = "SELECT topic FROM items GROUP BY topic ORDER BY MIN(id)"
-        return self._run(lambda connection: [topic for (topic,) in connection.execute(sql).fetchall()])
+        return self._database.run(lambda connection: [topic for (topic,) in connection.execute(sql).fetchall()])
 
     def depth(self, topic: str | None = None) -> int:
         """How many entries wait, of one topic or of all."""
         where, values = ("WHERE topic = ?", (topic,)) if topic is not None else ("", ())
         sql = f"SELECT COUNT(*) FROM items {where}"  # noqa: S608 - where is one of two constants
-        return self._run(lambda connection: int(connection.execute(sql, values).fetchone()[0]))
+        return self._database.run(lambda connection: int(connection.execute(sql, values).fetchone()[0]))
 
     @property
     def size_bytes(self) -> int:
         """The payloads' bytes; the file is somewhat larger."""
-        return self._run(_total_bytes)
+        return self._database.run(_total_bytes)
 
     def close(self) -> None:
         """Let go of the file; a later call opens it again."""
-        with self._lock:
-            self._disconnect()
-
-    def _run(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
-        """``work`` in one transaction, once more on an empty file where the old one turns out to be damaged."""
-        with self._lock:
-            try:
-                return self._transaction(work)
-            except sqlite3.DatabaseError as exc:
-                if not _is_corrupt(exc):
-                    raise self._failure(exc) from exc
-                log.warning("The spool %s is damaged (%s); it was set aside and a new one begun.", self.path, exc)
-            except OSError as exc:
-                raise self._failure(exc) from exc
-            try:
-                self._set_aside()
-                return self._transaction(work)
-            except (sqlite3.Error, OSError) as exc:
-                raise self._failure(exc) from exc
-
-    def _failure(self, exc: Exception) -> SinkError:
-        self._disconnect()
-        return SinkError(f"The spool {self.path} cannot be used ({exc}); check the disk's space and the permissions.")
-
-    def _transaction(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
-        connection = self._connected()
-        connection.execute("BEGIN")
-        try:
-            answer = work(connection)
-            connection.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            raise
-        return answer
-
-    def _connected(self) -> sqlite3.Connection:
-        """The connection, made anew when another file stands at the path (deleted, or set aside by another process)."""
-        if self._connection is not None and self._inode == _inode(self.path):
-            return self._connection
-        self._disconnect()
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # made by us and not by SQLite, so that it is its owner's only: payloads may be pictures or hold credentials
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-        self._inode = _inode(self.path)
-        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
-            connection.executescript(_SCHEMA)
-        except sqlite3.Error:
-            connection.close()
-            raise
-        self._connection = connection
-        return connection
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            # closing checkpoints the write-ahead log, which a full disk may refuse; the log then stays and counts
-            with suppress(sqlite3.Error):
-                self._connection.close()
-        self._connection = None
-
-    def _set_aside(self) -> None:
-        """Rename the damaged file, unless another process did so already."""
-        self._disconnect()
-        if self._inode != _inode(self.path):
-            return
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-        for suffix in ("", "-wal", "-shm"):
-            beside = self.path.with_name(self.path.name + suffix)
-            with suppress(FileNotFoundError):
-                beside.rename(beside.with_name(f"{self.path.name}.corrupt-{stamp}{suffix}"))
+        self._database.close()
 
 
 def _tell_nobody(_item: Item, _cause: str) -> None:
     """Of what is dropped, where nobody asked."""
-
-
-def _inode(path: Path) -> int:
-    """The file's identity; 0 where there is none."""
-    try:
-        return path.stat().st_ino
-    except FileNotFoundError:
-        return 0
-
-
-def _is_corrupt(exc: sqlite3.DatabaseError) -> bool:
-    # the low byte is the primary code, the rest says more precisely what is damaged
-    return getattr(exc, "sqlite_errorcode", 0) & 0xFF in _CORRUPT
 
 
 def _total_bytes(connection: sqlite3.Connection) -> int:

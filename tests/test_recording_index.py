@@ -147,7 +147,7 @@ def test_a_locked_index_is_ours_to_say(index: RecordingIndex, tmp_path: Path, mo
     other = sqlite3.connect(tmp_path / INDEX_NAME, isolation_level=None)
     other.execute("PRAGMA busy_timeout = 0")
     other.execute("BEGIN EXCLUSIVE")
-    monkeypatch.setattr("stream.recording.database.BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("stream.database.BUSY_TIMEOUT_S", 0.01)
     index.close()
     with pytest.raises(SinkError, match="cannot be used"):
         add(index, "a", 0, 10)

@@ -256,8 +256,7 @@ def test_a_full_disk_is_our_error_and_what_was_there_stays(tmp_path: Path) -> No
     spool = spool_at(tmp_path)
     spool.append("a", b"first", 0.0)
     # SQLite's own limit fails exactly as a full disk does: SQLITE_FULL from the same place
-    assert spool._connection is not None
-    spool._connection.execute("PRAGMA max_page_count = 1")
+    spool._database.run(lambda connection: connection.execute("PRAGMA max_page_count = 1"))
     with pytest.raises(SinkError, match="full") as caught:
         spool.append("a", os.urandom(200_000), 0.0)
     assert isinstance(caught.value.__cause__, sqlite3.OperationalError)

@@ -11,8 +11,8 @@ from typing import Any
 
 from edge.escalation.budget import DAY_S, Expense
 from edge.escalation.parcel import Parcel, TrackKey
+from stream.database import Database
 from stream.frame import Refinement
-from stream.recording.database import Database
 
 MOST_ANSWERS = 100_000
 """Rows that are kept, the newest: a key that is older than all of them waits in no queue any more."""

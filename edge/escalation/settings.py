@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from edge.events.settings import Secret
 from edge.zones import ClassWord
-from stream.config import Settings, build
+from stream.config import Secret, Settings, build
 
 TOKEN_VARIABLE = "VIDEODISCO_CLOUD_TOKEN"  # noqa: S105 - the variable's name
 

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
 from edge.zones import ClassWord
-from stream.config import Settings
+from stream.config import Secret, Settings
 
 MAX_WEBHOOKS = 20
 
 _PORTS = {"http": 80, "https": 443}
-
-
-def _as_text(value: object) -> object:
-    """YAML reads a password of digits as a number; complaining of it would print it."""
-    return str(value) if isinstance(value, int | float) else value
-
-
-Secret = Annotated[SecretStr, BeforeValidator(_as_text)]
-"""A text that is never shown: not in errors, not in a run's config.yaml, not in a fingerprint. Compare settings that
-hold one by ``==``: two that differ in a secret alone have the same fingerprint."""
 
 
 class ChangeType(StrEnum):

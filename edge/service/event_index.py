@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from edge.events.event import EventChange, change_json
+from stream.database import Database
 from stream.errors import SinkError
-from stream.recording.database import Database
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from stream.database import Database
 from stream.dataset.duplicates import distance, same_scene
 from stream.dataset.sample import Label, Sample, as_record, from_record, labels_from
 from stream.dataset.settings import DuplicateSettings, Kind
-from stream.recording.database import Database
 
 MANIFEST = "manifest.db"
 

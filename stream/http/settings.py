@@ -6,11 +6,10 @@ import hashlib
 import ipaddress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
-from stream.config import Settings
+from stream.config import Secret, Settings
 from stream.errors import UsageError
 
 MIN_TOKEN_LENGTH = 16
@@ -18,15 +17,6 @@ MIN_TOKEN_LENGTH = 16
 
 MIB = 1 << 20
 KIB = 1 << 10
-
-
-def _as_text(value: object) -> object:
-    """YAML reads a token of digits as a number; complaining of it would print it."""
-    return str(value) if isinstance(value, int | float) else value
-
-
-Secret = Annotated[SecretStr, BeforeValidator(_as_text)]
-"""A text that is never shown: not in errors, not in logs, not when settings are dumped."""
 
 
 class Role(StrEnum):

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from stream.database import Database
 from stream.recording import salvage
-from stream.recording.database import Database
 from stream.recording.demand import Kind
 from stream.recording.names import parse
 

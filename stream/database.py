@@ -34,9 +34,10 @@ class Database:
     opened at first; SinkError where a later call fails, which leaves the content as it was before it.
     """
 
-    def __init__(self, path: Path, schema: str, *, what: str = "index") -> None:
-        """``what`` the file is called in messages."""
+    def __init__(self, path: Path, schema: str, *, what: str = "index", folder_mode: int = 0o777) -> None:
+        """``what`` the file is called in messages; its folder is made with ``folder_mode`` where there is none."""
         self.path = path
+        self._folder_mode = folder_mode
         self._what = what
         self._schema = schema
         self._lock = threading.RLock()
@@ -95,7 +96,7 @@ class Database:
         if self._connection is not None and self._file_id == _file_id(self.path):
             return self._connection
         self._disconnect()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(mode=self._folder_mode, parents=True, exist_ok=True)
         # made by us and not by SQLite, so that only its owner reads when somebody was seen
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         self._file_id = _file_id(self.path)

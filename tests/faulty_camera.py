@@ -14,6 +14,9 @@ from enum import StrEnum
 
 DRIP_S = 0.05
 
+_MEDIA = b"$"
+"""What media packets begin with where RTSP carries them (RFC 2326, section 10.12)."""
+
 
 class Fault(StrEnum):
     NONE = "none"
@@ -30,6 +33,9 @@ class Fault(StrEnum):
 
     DRIP = "drip"
     """A few bytes at a time, far too slowly."""
+
+    BLIND = "blind"
+    """An RTSP camera that agrees to everything and ends the connection where its first picture should come."""
 
 
 class FaultyCamera:
@@ -68,7 +74,7 @@ class FaultyCamera:
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-            if self._upstream_port is None or self.fault is not Fault.NONE:
+            if self._upstream_port is None or self.fault not in {Fault.NONE, Fault.BLIND}:
                 await self._forward(b"........", writer)
                 await self._done.wait()
             else:
@@ -86,10 +92,12 @@ class FaultyCamera:
             up.close()
 
     async def _forward(self, chunk: bytes, writer: asyncio.StreamWriter) -> None:
-        if self.fault is Fault.NONE:
+        if self.fault is Fault.NONE or (self.fault is Fault.BLIND and not chunk.startswith(_MEDIA)):
             writer.write(chunk)
             await writer.drain()
             return
+        if self.fault is Fault.BLIND:
+            raise ConnectionAbortedError
         writer.write(chunk[: len(chunk) // 2] if self._upstream_port else b"")
         if self.fault is Fault.RESET:
             _reset(writer)

@@ -127,6 +127,16 @@ def test_a_connection_that_goes_bad_in_mid_picture_is_replaced(camera: RtspCamer
     assert run.frames[-1].epoch > 0
 
 
+def test_a_camera_that_ends_before_its_first_picture_is_tried_again(camera: RtspCamera) -> None:
+    with FaultyCamera(camera.port) as faulty:
+        faulty.fault = Fault.BLIND
+        with Run(f"rtsp://127.0.0.1:{faulty.port}/live") as run:
+            lost = run.until(SourceState.BACKING_OFF)
+            assert lost.reason == "it ended the connection before its first picture"
+            faulty.fault = Fault.NONE
+            run.until_frames(5)
+
+
 def test_another_size_in_mid_stream_begins_a_new_epoch() -> None:
     with RtspCamera() as camera, Run(camera.url) as run:
         run.until_frames(10)

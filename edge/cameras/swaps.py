@@ -61,11 +61,11 @@ class Swaps:
         detector = camera.detector
         if detector is None or trial is None:
             return f"{camera.name}: looks with {new.identity.name} once it is there"
-        old = detector.current
+        old, old_s = detector.current, detector.median_s() or trial.old_s
         detector.swap(new)
         camera.look_anew()
         self._log.swapped(camera.name, old.identity, new.identity, str(trial))
-        task = asyncio.create_task(self._judge(camera, detector, old, new, trial.old_s))
+        task = asyncio.create_task(self._judge(camera, detector, old, new, old_s))
         self._watching.add(task)
         task.add_done_callback(self._watching.discard)
         return f"{camera.name}: {old.identity.name} gave way to {new.identity.name} ({trial})"
@@ -92,7 +92,7 @@ class Swaps:
     async def _judge(
         self, camera: Camera, detector: SwappableDetector, old: Detector, new: Detector, old_s: float
     ) -> None:
-        """Take the old model back if the new one turns out too slow at work."""
+        """Take the old model back if the new one turns out too slow at work, beside the old one at the same work."""
         deadline_s = time.monotonic() + JUDGED_WITHIN_S
         while detector.current is new and time.monotonic() < deadline_s:
             took_s = detector.median_s()

@@ -181,10 +181,11 @@ class LiveSource:
                 yield shot
         if self._quit.is_set():
             return
+        if not connection.finite:
+            before = "" if seen else " before its first picture"
+            raise DisconnectedError(Failure.UNREACHABLE, f"it ended the connection{before}")
         if not seen:
             raise DisconnectedError(Failure.REFUSED, "it holds no picture that can be decoded")
-        if not connection.finite:
-            raise DisconnectedError(Failure.UNREACHABLE, "it ended the connection")
 
     def _play(self, connection: Connection) -> Playback:
         return Playback(

@@ -106,19 +106,38 @@ async def test_requests_finish_and_nobody_new_comes_in(loop: str) -> None:
         assert at.metrics.rejections("drain") == 0
 
 
+UPLOAD = b"POST /detect HTTP/1.1\r\nHost: x.localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 6\r\n\r\n123"
+
+
 @on_both
 @on_loop
-async def test_an_upload_that_is_under_way_arrives(loop: str) -> None:
-    head = b"POST /detect HTTP/1.1\r\nHost: x.localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 6\r\n\r\n123"
-    async with running() as at, at.socket(head) as uploading:
+async def test_a_body_that_has_not_come_is_not_waited_for_and_its_sender_told(loop: str) -> None:
+    demo = Demo()
+    async with running(demo) as at, at.socket(UPLOAD) as uploading, at.socket(GET % b"wait") as waiting:
+        await demo.started.wait()
         async with asyncio.timeout(5):
             while not at.service._context.uploads._running:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.01)
         draining = asyncio.create_task(at.service.drain(5.0))
-        await asyncio.sleep(0.05)
-        uploading.writer.write(b"456")
-        assert (await uploading.reply()).json["sizes"] == [6]
+        reply = await uploading.reply(within_s=1)
+        assert (reply.status, reply.headers["Connection"]) == (503, "close")
+        assert reply.error == "the service is about to stop"
+        assert not draining.done(), "who is being answered has the whole budget"
+        demo.release.set()
+        assert (await waiting.reply()).status == 204
         await draining
+        assert at.metrics.rejections("drain") == 1
+
+
+@on_loop
+async def test_half_sent_bodies_alone_hold_nothing_up() -> None:
+    async with running() as at, at.socket(UPLOAD), at.socket(UPLOAD):
+        async with asyncio.timeout(5):
+            while len(at.service._context.uploads._running) < 2:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.01)
+        began_s = asyncio.get_running_loop().time()
+        await at.service.drain(5.0)
+        assert asyncio.get_running_loop().time() - began_s < 2
 
 
 @on_both

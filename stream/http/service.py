@@ -78,11 +78,13 @@ class Service:
     async def drain(self, budget_s: float = 10.0) -> None:
         """Stop listening, let requests finish, close WebSockets (1001) and live answers; ends within ``budget_s``.
 
-        What has not finished by then is cancelled and counted as ``drain`` in the rejections.
+        A request whose body has not come by now is answered 503. What has not finished within the budget is cancelled.
+        Both are counted as ``drain`` in the rejections.
         """
         loop = asyncio.get_running_loop()
         end_s = loop.time() + budget_s
         self._context.ending = True
+        self._context.uploads.end()
         if self._door is not None:
             await self._door.close()
         self._visits.drop_idle()

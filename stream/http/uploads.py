@@ -17,7 +17,7 @@ _PATIENCE_S = 3.0
 
 class Uploads:
     """Receives bodies, at most ``limits.uploads`` at once: past that the one that takes longest gives way, so that
-    slow clients do not keep out quick ones."""
+    slow clients do not keep out quick ones. After :meth:`end` none is waited for."""
 
     def __init__(self, limits: LimitSettings, *, patience_s: float = _PATIENCE_S) -> None:
         self._limits = limits
@@ -25,12 +25,20 @@ class Uploads:
         self._most = min(limits.uploads, max(1, limits.sockets // 2))
         self._patience_s = patience_s
         self._running: dict[asyncio.Timeout, float] = {}
+        self._ending = False
+
+    def end(self) -> None:
+        """The service stops: what has not come by now is not waited for, so that the time is left for answers."""
+        self._ending = True
+        for deadline in self._running:
+            deadline.reschedule(asyncio.get_running_loop().time())
 
     async def read(self, request: web.Request, max_bytes: int | None) -> bytes:
         """The whole body, decompressed.
 
         Raises:
-            HttpError: 413 too large, 408 too slow, 429 too many at once, 400 broken off or malformed.
+            HttpError: 413 too large, 408 too slow, 429 too many at once, 400 broken off or malformed, 503 the service
+                stops.
         """
         limit = self._limits.body_bytes if max_bytes is None else max_bytes
         if (request.content_length or 0) > limit:
@@ -40,13 +48,16 @@ class Uploads:
             async with self._turn():
                 return await _received(request, limit)
         except TimeoutError as exc:
+            if self._ending:
+                raise HttpError(503, "the service is about to stop", cause="drain", closes=True) from exc
             raise HttpError(408, sentence_for(408), cause="body_timeout", closes=True) from exc
         except (web.RequestPayloadError, ConnectionError) as exc:
             raise HttpError(400, "the body is broken off or malformed", cause="malformed", closes=True) from exc
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        async with asyncio.timeout(self._limits.body_timeout_s) as deadline:
+        # with no time left, what lies in the buffer is still read
+        async with asyncio.timeout(0 if self._ending else self._limits.body_timeout_s) as deadline:
             self._make_room()
             self._running[deadline] = asyncio.get_running_loop().time()
             try:

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from stream.http.app import build_app, endpoints_of
-from stream.http.endpoints import Endpoint
+from stream.http.endpoints import Endpoint, Media
 from stream.http.openapi import document
 from stream.http.settings import HttpSettings
 from tests.conftest import missing
-from tests.http_demo import ABOUT, ADMIN, TOKENS, Demo, Running, on_loop, running
+from tests.http_demo import ABOUT, ADMIN, TOKENS, Demo, Found, Running, Thing, on_loop, running
 
 
 @pytest.fixture
@@ -67,6 +67,33 @@ def test_answers_and_refusals(api: dict[str, Any]) -> None:
     assert put["security"] == [{"token": []}]
     assert put["x-role"] == "operate"
     assert "content" not in api["paths"]["/things/{name}"]["delete"]["responses"]["204"]
+
+
+def test_two_models_of_one_status_are_any_of_both() -> None:
+    async def nothing(_: object) -> None:
+        """Never called."""
+
+    kinds = (Found, Thing, Media("image/jpeg", "A picture."))
+    endpoint = Endpoint("GET", "/either", nothing, "Either", answers={200: kinds})
+    api = document(ABOUT, [endpoint], login_needed=False).content
+    answer = api["paths"]["/either"]["get"]["responses"]["200"]
+    assert answer["content"] == {
+        "application/json": {
+            "schema": {"anyOf": [{"$ref": "#/components/schemas/Found"}, {"$ref": "#/components/schemas/Thing"}]}
+        },
+        "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
+    }
+    assert answer["description"] == "What was found. Or: A thing. Or: A picture."
+    assert {"Found", "Thing"} < set(api["components"]["schemas"])
+
+
+@pytest.mark.parametrize("login_needed", [False, True])
+def test_the_document_is_valid(login_needed: bool) -> None:
+    try:
+        import schemathesis
+    except ImportError:
+        missing("schemathesis", "install the dev extra")
+    schemathesis.openapi.from_dict(document(ABOUT, Demo().endpoints(), login_needed=login_needed).content).validate()
 
 
 def test_where_nobody_logs_in_nothing_is_said_of_it() -> None:

@@ -192,7 +192,7 @@ def _responses(endpoint: Endpoint, schemas: _Schemas) -> Json:
         if status not in endpoint.answers:
             found[str(status)] = {"description": _NAMES.get(status) or sentence_for(status), "content": error}
             continue
-        content = {key: value for kind in endpoint.kinds(status) for key, value in _content(kind, schemas).items()}
+        content = _contents(endpoint.kinds(status), schemas)
         words = [_words(kind) for kind in endpoint.kinds(status) if _words(kind)]
         found[str(status)] = {"description": " Or: ".join(words) or sentence_for(status)}
         if content:
@@ -214,12 +214,15 @@ def _errors(endpoint: Endpoint) -> set[int]:
     return found
 
 
-def _content(kind: AnswerType, schemas: _Schemas) -> Json:
-    if kind is None:
-        return {}
-    if isinstance(kind, Media):
-        return {kind.content_type: {"schema": {"type": "string", "format": "binary"}}}
-    return {JSON: {"schema": schemas.reference(kind, "serialization")}}
+def _contents(kinds: Sequence[AnswerType], schemas: _Schemas) -> Json:
+    """By content type: one schema, or any of several."""
+    found: dict[str, list[Json]] = {}
+    for kind in kinds:
+        if isinstance(kind, Media):
+            found.setdefault(kind.content_type, [{"type": "string", "format": "binary"}])
+        elif kind is not None:
+            found.setdefault(JSON, []).append(schemas.reference(kind, "serialization"))
+    return {name: {"schema": each[0] if len(each) == 1 else {"anyOf": each}} for name, each in found.items()}
 
 
 def _words(kind: AnswerType) -> str:

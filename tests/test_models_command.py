@@ -15,6 +15,8 @@ from models.shelf import store, trial
 from stream.home import home
 from tests.commands import Ended, summary, videodisco
 from tests.model_files import detector, save
+from tests.service_runs import Serving, encoded, frame_of
+from tests.test_run_mlflow import only_run
 from videodisco import main
 
 pytest.importorskip("model_signing", reason="it comes with the signing extra")
@@ -103,6 +105,26 @@ def test_a_run_refuses_an_unsigned_model_and_takes_it_once_signed(
     assert (signed.code, signed.err) == (0, "")
     assert run(bikes_clip, tmp_path, model).code == 0
     assert summary(tmp_path / "runs" / "checked")["model"]["signer"].startswith("ops.pub sha256:")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # reading back imports mlflow here
+def test_who_signed_what_was_loaded_is_in_the_run_in_mlflow_and_in_the_api(
+    models: Callable[..., Ended], mine: Path, key: Path, bikes_clip: Path, tmp_path: Path
+) -> None:
+    models("add", mine, "--name", "mine")
+    models("sign", "mine", "--key", key)
+    (tmp_path / "trust.yaml").write_text(CONFIG.format(key=tmp_path / "ops.pub"))
+    options = ("--config", "trust.yaml", "--model", "mine", "--end", "0.4", "--mlflow-wait", "--quiet")
+    done = videodisco("run", bikes_clip, *options, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    loaded = summary(tmp_path / "runs" / "checked")["model"]
+    assert loaded["signer"].startswith("ops.pub sha256:")
+    _, logged = only_run(tmp_path / "runs")
+    assert {name: logged.data.params[f"model_{name}"] for name in loaded} == {**loaded, "version": ""}
+    trust = {"require_signature": True, "trusted_keys": [str(tmp_path / "ops.pub")]}
+    with Serving(tmp_path / "served", options={"trust": trust, "detector": {"model": "mine"}}) as service:
+        assert service.ask("GET", "/model").json["model"] == loaded
+        assert service.post_picture(encoded(frame_of(bikes_clip))).json["model"] == loaded
 
 
 def test_a_tampered_byte_is_refused_by_run_and_verify(

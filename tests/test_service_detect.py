@@ -52,7 +52,7 @@ def test_the_answer_is_as_designed(service: Serving, jpeg: bytes) -> None:
     assert answer["image"] == {"width": 768, "height": 576}
     assert len(persons(answer)) >= 4
     assert set(answer["detections"][0]) == {"class", "class_id", "confidence", "bbox"}
-    assert set(answer["model"]) == {"name", "version", "sha256"}
+    assert set(answer["model"]) == {"name", "version", "sha256", "signer"}
     scores = [each["confidence"] for each in answer["detections"]]
     assert scores == sorted(scores, reverse=True)
     assert 0 < answer["latency_ms"] < 10_000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from pydantic import Field, RootModel
 
 from stream.frame import FrameResult, ModelIdentity
@@ -26,6 +28,7 @@ class ModelAnswer(Wire):
     name: str
     version: str
     sha256: str
+    signer: str = Field(description="The trusted key that signed it; empty where none did.")
 
 
 class ImageAnswer(Wire):
@@ -60,4 +63,4 @@ def detections_of(result: FrameResult) -> tuple[DetectionAnswer, ...]:
 
 
 def model_answer(identity: ModelIdentity) -> ModelAnswer:
-    return ModelAnswer(name=identity.name, version=identity.version, sha256=identity.sha256)
+    return ModelAnswer(**asdict(identity))

@@ -32,6 +32,8 @@ from models.session import Session, open_session
 
 CONFIDENCE = 0.35
 IOU = 0.6
+# Grey levels by which each pixel is moved up or down at most, to see how firm a detector's answers are.
+NOISE_LEVELS = 2
 TIMED_RUNS = 60
 # The best of several turns: other work on the machine only ever takes speed away.
 TURNS = 4
@@ -56,6 +58,18 @@ def int8_against_float(clip: Path) -> Agreement:
     exact, quick = Detector(FLOAT), Detector(INT8)
     pictures = letterboxed_frames(clip, held_out_indices(frame_count(clip)))
     return agreement((exact(picture), quick(picture)) for picture in pictures)
+
+
+def float_against_itself(clip: Path) -> Agreement:
+    """The float build on frames against itself on the same frames with noise nobody sees: what agreement can be had."""
+    detect, noise = Detector(FLOAT), np.random.default_rng(0)
+    pictures = letterboxed_frames(clip, held_out_indices(frame_count(clip)))
+    return agreement((detect(picture), detect(_noisy(picture, noise))) for picture in pictures)
+
+
+def _noisy(picture: Pixels, noise: np.random.Generator) -> Pixels:
+    moved = picture + noise.integers(-NOISE_LEVELS, NOISE_LEVELS + 1, picture.shape)
+    return moved.clip(0, 255).astype(np.uint8)
 
 
 def snug_against_square(name: str, clip: Path) -> Agreement:
@@ -145,6 +159,9 @@ def measure(name: str, package: Path, clips: list[Path]) -> dict[str, Any]:
         figures["largest_difference_from_source_graph"] = float(f"{distance_from_reference(package, clips[0]):.2g}")
     else:
         figures["agreement_with_float"] = {clip.name: int8_against_float(clip).figures() for clip in clips}
+        figures["agreement_of_float_with_itself_under_noise_of_2_levels"] = {
+            clip.name: float_against_itself(clip).figures() for clip in clips
+        }
     return figures
 
 

@@ -11,7 +11,7 @@ from edge.cameras.settings import CameraDefaults, CameraName, CameraSettings, un
 from edge.escalation.settings import EscalationSettings
 from edge.events.settings import MqttSettings, WebhookSettings
 from edge.service.settings import ServeSettings
-from edge.zones import ClassWord
+from edge.zone_settings import ClassWord
 from models.trust.policy import TrustSettings
 from stream.config import Settings
 from stream.dataset.settings import DatasetSettings

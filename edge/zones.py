@@ -13,27 +13,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
-from pydantic import Field, model_validator
 
-from stream.config import Settings
+from edge.zone_settings import LineSettings, Point, ZoneSettings, turning
 from stream.errors import UsageError
 from stream.frame import FrameResult, ZoneView
 from stream.sinks.rows import Row, rows
 
 if TYPE_CHECKING:
     import supervision as sv
-
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Point = tuple[Fraction, Fraction]
-"""A place in the picture as fractions of its width and height, from the top left."""
-
-ClassWord = Annotated[str, Field(coerce_numbers_to_str=True)]
-"""A class's name or number."""
-
-Name = Annotated[str, Field(min_length=1, max_length=100)]
 
 LOST_AFTER_S = 2.0
 """A track is forgotten when it was missed for so long; trackers find one again after a second at most."""
@@ -44,49 +34,6 @@ On vtest.avi, for a line along which people walk, this takes 47 crossings down t
 people who trembled on it and counted up to ten times. Across their way it changes 28 into 26."""
 
 T = TypeVar("T")
-
-
-class ZoneSettings(Settings):
-    """A part of the picture in which objects are counted."""
-
-    name: Name = Field(description="The zone's name, unique within its camera.")
-    points: tuple[Point, ...] = Field(
-        min_length=3,
-        max_length=100,
-        description="The corners [[x, y], ...] in order, as fractions 0-1 of the picture's width and height.",
-    )
-    classes: tuple[ClassWord, ...] = Field((), description="Names or numbers of the classes that count; empty: all.")
-    inertia_frames: int = Field(
-        3, ge=1, le=100, description="So many detections in a row must see an object inside, or outside again."
-    )
-    loitering_s: float = Field(
-        0.0,
-        ge=0,
-        le=86_400,
-        allow_inf_nan=False,
-        description="An object is inside only after it has stayed for so long.",
-    )
-
-    @model_validator(mode="after")
-    def _has_an_area(self) -> ZoneSettings:
-        if _flat(self.points):
-            raise ValueError(f"the corners of zone '{self.name}' enclose no area; give three or more around one")
-        return self
-
-
-class LineSettings(Settings):
-    """A line whose crossings are counted: ``in`` to the left-hand side of somebody who looks from start to end."""
-
-    name: Name = Field(description="The line's name, unique among the camera's zones and lines.")
-    start: Point = Field(description="One end [x, y], as fractions 0-1 of the picture's width and height.")
-    end: Point = Field(description="The other end.")
-    classes: tuple[ClassWord, ...] = Field((), description="Names or numbers of the classes that count; empty: all.")
-
-    @model_validator(mode="after")
-    def _has_a_length(self) -> LineSettings:
-        if self.start == self.end:
-            raise ValueError(f"line '{self.name}' starts where it ends; give it two different ends")
-        return self
 
 
 class ClassFilter:
@@ -284,7 +231,7 @@ class _Line:
         x1, y1, x2, y2 = row.xyxy
         x, y = (x1 + x2) / 2 / width, y2 / height
         start, end = self._settings.start, self._settings.end
-        turn = _turn(start, end, (x, y))
+        turn = turning(start, end, (x, y))
         length_px = float(np.hypot((end[0] - start[0]) * width, (end[1] - start[1]) * height))
         if abs(turn) * width * height / length_px < NEAR_LINE * (y2 - y1):
             return None
@@ -293,18 +240,7 @@ class _Line:
     def _between_ends(self, before: _Foot, now: _Foot) -> bool:
         """Whether the way from one side to the other passes between the line's ends."""
         way = (before.x, before.y), (now.x, now.y)
-        return (_turn(*way, self._settings.start) < 0) != (_turn(*way, self._settings.end) < 0)
-
-
-def _turn(start: Point, end: Point, point: Point) -> float:
-    """Negative when ``point`` is to the left of the way from ``start`` to ``end`` (with y downwards), else positive."""
-    return (end[0] - start[0]) * (point[1] - start[1]) - (end[1] - start[1]) * (point[0] - start[0])
-
-
-def _flat(points: Sequence[Point]) -> bool:
-    """Whether all points lie on one line."""
-    others = [point for point in points if point != points[0]]
-    return not others or all(abs(_turn(points[0], others[0], point)) < 1e-9 for point in others)
+        return (turning(*way, self._settings.start) < 0) != (turning(*way, self._settings.end) < 0)
 
 
 def _pixels(points: Iterable[Point], width: int, height: int) -> tuple[tuple[int, int], ...]:

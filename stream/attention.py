@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
-from pydantic import Field
-
-from stream.config import Settings
 from stream.frame import Pixels
 from stream.motion import MotionDetector
+from stream.sources.settings import LookSettings
 
 LINGER_S = 2.0
 """Looking goes on for so long after the last motion: what has just stopped is to be known as standing."""
@@ -18,29 +15,6 @@ IDLE_AFTER_S = 10.0
 """After so long without motion a camera counts as idle."""
 
 _NEVER = float("-inf")
-
-
-class LookSettings(Settings):
-    """How often a camera is looked at."""
-
-    detect_fps: float | None = Field(
-        None,
-        gt=0,
-        le=240,
-        allow_inf_nan=False,
-        description="Detect at most so often a second, the tracker carries the boxes between; empty looks at all.",
-    )
-    motion: Literal["auto", "off"] = Field(
-        "auto", description="auto: a scene in which nothing moves is looked at now and then only. off: always look."
-    )
-    check_every_s: float = Field(
-        5.0, ge=0.1, le=3600, allow_inf_nan=False, description="How often a still scene is looked at all the same."
-    )
-    idle_decode: Literal["all", "keyframes"] = Field(
-        "all",
-        description="keyframes: while nothing moves and nobody wants pictures, decode keyframes only; "
-        "motion is then noticed at the next one.",
-    )
 
 
 class Attention:

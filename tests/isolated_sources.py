@@ -167,9 +167,8 @@ def view_of(width: int, height: int) -> NetworkView:
 
 
 def main() -> None:
-    from stream.attention import LookSettings
     from stream.sources.isolated import IsolatedSource, Isolation
-    from stream.sources.live import LiveSettings
+    from stream.sources.settings import LiveSettings, LookSettings
 
     source = IsolatedSource(
         Script(frames=1_000_000).address(),

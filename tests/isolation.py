@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from stream.attention import LookSettings
 from stream.frame import Frame
 from stream.isolation.messages import Picture, Report
 from stream.packets import EncodedPacket
 from stream.sources.address import AddressKind
 from stream.sources.base import PictureDemand, Source, SourceLosses, ViewPlanner
 from stream.sources.isolated import IsolatedSource, Isolation
-from stream.sources.live import LiveSettings
+from stream.sources.settings import LiveSettings, LookSettings
 from stream.sources.status import SourceState, SourceStatus
 from tests.isolated_sources import FACTORY, TIME_BASE, Script, view_of
 

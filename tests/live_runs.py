@@ -12,7 +12,8 @@ from stream.frame import Frame, NetworkView, Pixels, SourceInfo
 from stream.packets import EncodedPacket
 from stream.sources.address import parse_address
 from stream.sources.base import PictureDemand
-from stream.sources.live import LiveSettings, LiveSource
+from stream.sources.live import LiveSource
+from stream.sources.settings import LiveSettings
 from stream.sources.status import SourceState, SourceStatus
 
 T = TypeVar("T")

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stream.attention import IDLE_AFTER_S, LINGER_S, Attention, LookSettings
+from stream.attention import IDLE_AFTER_S, LINGER_S, Attention
 from stream.frame import Pixels
 from stream.motion import MotionDetector
+from stream.sources.settings import LookSettings
 
 RATE = 25
 

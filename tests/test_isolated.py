@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream.attention import Attention, LookSettings
+from stream.attention import Attention
 from stream.errors import DecodeError, SourceError
 from stream.frame import Frame, NetworkView
 from stream.isolation.memory import MOST_SLOTS
@@ -26,7 +26,8 @@ from stream.sources.address import AddressKind, parse_address
 from stream.sources.backoff import BackoffPolicy, Failure
 from stream.sources.base import PictureDemand
 from stream.sources.isolated import IsolatedSource, Isolation
-from stream.sources.live import LiveSettings, LiveSource
+from stream.sources.live import LiveSource
+from stream.sources.settings import LiveSettings, LookSettings
 from stream.sources.status import SourceState
 from tests.clips import Clip, frame_number, write_clip, write_sizes
 from tests.isolated_sources import Script, view_of

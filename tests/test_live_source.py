@@ -18,8 +18,9 @@ from stream.sources.address import parse_address
 from stream.sources.backoff import Failure
 from stream.sources.base import PictureDemand
 from stream.sources.connection import DisconnectedError, check_size, connect, webcam_input
-from stream.sources.live import LiveSettings, LiveSource
+from stream.sources.live import LiveSource
 from stream.sources.pictures import PictureConverter
+from stream.sources.settings import LiveSettings
 from stream.sources.status import SourceState
 from tests import clips
 from tests.clips import Clip

@@ -15,8 +15,8 @@ from stream.sources import reach
 from stream.sources.address import parse_address
 from stream.sources.backoff import Failure
 from stream.sources.connection import DisconnectedError, connect
-from stream.sources.live import LiveSettings
-from stream.sources.reach import ReachSettings, refusal
+from stream.sources.reach import refusal
+from stream.sources.settings import LiveSettings, ReachSettings
 from tests.http_camera import HttpCamera
 
 STRICT = ReachSettings()

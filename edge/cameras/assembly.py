@@ -22,7 +22,7 @@ from edge.swap import SwappableDetector
 from edge.tracker import TrackerName, tracker_maker, weakest_wanted
 from edge.zones import ZoneWatch
 from models.catalogue import find
-from stream.attention import Attention, LookSettings
+from stream.attention import Attention
 from stream.config import Settings
 from stream.errors import UsageError
 from stream.home import home
@@ -45,8 +45,8 @@ from stream.sinks.yolo import LabelsSink
 from stream.sources.address import parse_address
 from stream.sources.base import PictureDemand
 from stream.sources.isolated import IsolatedSource
-from stream.sources.live import LiveSettings, LiveSource
-from stream.sources.reach import ReachSettings
+from stream.sources.live import LiveSource
+from stream.sources.settings import LiveSettings, LookSettings, ReachSettings
 from stream.sources.status import SourceStatus
 
 S = TypeVar("S", bound=Settings)

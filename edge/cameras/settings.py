@@ -9,11 +9,10 @@ from pydantic import Field, model_validator
 
 from edge.escalation.settings import CameraEscalation
 from edge.events.settings import EventSettings
-from edge.zones import ClassWord, LineSettings, ZoneSettings
-from stream.attention import LookSettings
+from edge.zone_settings import ClassWord, LineSettings, ZoneSettings
 from stream.config import merged
 from stream.recording.settings import RecordSettings
-from stream.sources.live import LiveSettings
+from stream.sources.settings import LiveSettings, LookSettings
 
 CameraName = Annotated[str, Field(pattern=r"^\w[\w.\- ]{0,39}$")]
 """What files, metrics and topics are named after: up to forty letters, digits, dots, dashes and spaces."""

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from edge.zones import ClassWord
+from edge.zone_settings import ClassWord
 from stream.config import Secret, Settings, build
 
 TOKEN_VARIABLE = "VIDEODISCO_CLOUD_TOKEN"  # noqa: S105 - the variable's name

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from edge.zones import ClassWord
+from edge.zone_settings import ClassWord
 from stream.config import Secret, Settings
 
 MAX_WEBHOOKS = 20

@@ -13,7 +13,7 @@ from edge.events.settings import EventSettings
 from edge.service.changes import ChangedAnswer, Changes
 from edge.service.hub import Hub
 from edge.service.models import known_models
-from edge.zones import ClassWord, LineSettings, ZoneSettings
+from edge.zone_settings import ClassWord, LineSettings, ZoneSettings
 from stream.config import merged
 from stream.http.endpoints import Answer, Call, Endpoint, HttpError, JsonBody, Result, Role, Wire
 from stream.sources.address import parse_address

@@ -16,7 +16,8 @@ from stream.errors import ModelError, SinkError, UsageError
 from stream.http.endpoints import Wire
 from stream.http.errors import HttpError, sentence_of
 from stream.sources.address import parse_address
-from stream.sources.reach import ReachSettings, refusal
+from stream.sources.reach import refusal
+from stream.sources.settings import ReachSettings
 
 UNTOUCHABLE = ("serve.camera_sources", "trust", "sources")
 """What keeps others from reaching further than the operator lets them is changed in the file itself."""

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from stream.config import Settings
 from stream.http.settings import HttpSettings
-from stream.sources.reach import ReachSettings
+from stream.sources.settings import ReachSettings
 
 
 class ImageSettings(Settings):

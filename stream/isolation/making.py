@@ -30,8 +30,9 @@ Factory: TypeAlias = Callable[[Start, Callable[[], PictureDemand], PacketTap | N
 
 def live_source(start: Start, wants_pictures: Callable[[], PictureDemand], tap: PacketTap | None) -> WatchedSource:
     """The real one."""
-    from stream.attention import Attention, LookSettings
-    from stream.sources.live import LiveSettings, LiveSource
+    from stream.attention import Attention
+    from stream.sources.live import LiveSource
+    from stream.sources.settings import LiveSettings, LookSettings
 
     return LiveSource(
         Address(start.address_kind, start.url, start.label),

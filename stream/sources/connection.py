@@ -29,7 +29,8 @@ from stream.redaction import redact_url
 from stream.sources.address import Address, AddressKind
 from stream.sources.backoff import Failure
 from stream.sources.opening import MAX_PICTURE_PX, open_file
-from stream.sources.reach import ReachSettings, refusal
+from stream.sources.reach import refusal
+from stream.sources.settings import ReachSettings
 
 _ANALYSE_S = 2.0
 """How long libav may look at a stream before it says what is in it; the rest shows while it is decoded."""

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from stream.attention import LookSettings
 from stream.errors import DecodeError, SourceError
 from stream.frame import Frame, SourceInfo
 from stream.isolation.continuity import Continuity
@@ -24,7 +23,7 @@ from stream.packets import PacketTap
 from stream.sources.address import Address, AddressKind
 from stream.sources.backoff import HEALTHY_S, Backoff, Failure
 from stream.sources.base import PictureDemand, SourceLosses, ViewPlanner
-from stream.sources.live import LiveSettings
+from stream.sources.settings import LiveSettings, LookSettings
 from stream.sources.status import SourceStatus
 
 log = logging.getLogger(__name__)

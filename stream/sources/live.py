@@ -7,12 +7,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Literal, Protocol
+from typing import Protocol
 
 import av
-from pydantic import Field
 
-from stream.config import Settings
 from stream.errors import SourceError
 from stream.frame import Frame, Pixels, SourceInfo
 from stream.live_clock import TIME_BASE, LiveClock
@@ -25,40 +23,10 @@ from stream.sources.connection import Connection, DisconnectedError, connect
 from stream.sources.health import SourceHealth
 from stream.sources.pictures import PictureConverter, upright_size
 from stream.sources.playback import Hooks, Playback, Shot
-from stream.sources.reach import ReachSettings
+from stream.sources.settings import LiveSettings
 from stream.sources.status import SourceStatus
 
 log = logging.getLogger(__name__)
-
-
-class LiveSettings(Settings):
-    """How a live source is opened, watched and kept."""
-
-    rtsp_transport: Literal["tcp", "udp"] = Field(
-        "tcp", description="How RTSP cameras send: tcp loses nothing; udp is for cameras that know nothing else."
-    )
-    open_timeout_s: float = Field(
-        5.0, ge=0.1, le=60, allow_inf_nan=False, description="Give up a connection that does not come about."
-    )
-    read_timeout_s: float = Field(
-        10.0, ge=0.1, le=300, allow_inf_nan=False, description="Connect anew after so long without a packet."
-    )
-    stall_s: float = Field(
-        2.0, ge=0.1, le=300, allow_inf_nan=False, description="Call it stalled after so long without a packet."
-    )
-    max_staleness_s: float = Field(
-        0.5, ge=0.05, le=60, allow_inf_nan=False, description="Pictures older than this are left out."
-    )
-    first_connect_limit_s: float = Field(
-        10.0, ge=0, le=3600, allow_inf_nan=False, description="Keep trying so long for the first connection."
-    )
-    wait: bool = Field(default=False, description="Keep trying for ever when the first connection does not come about.")
-    loop: bool = Field(default=False, description="Play a file over and over.")
-    guard: ReachSettings | None = Field(
-        None,
-        description="For an address somebody else named: never this machine, link-local and metadata addresses, local "
-        "files. Empty allows all.",
-    )
 
 
 class Attentive(Protocol):

@@ -12,29 +12,17 @@ import socket
 from pathlib import Path
 
 import psutil
-from pydantic import Field
 
-from stream.config import Settings
 from stream.sources.address import Address, AddressKind
+from stream.sources.settings import Network, ReachSettings
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _METADATA = frozenset(map(ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200")))
 """Where clouds tell a machine its secrets; the last two are not link-local."""
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _DEVICE = re.compile(r"[0-9]{1,3}|/dev/video[0-9]{1,3}")
-
-
-class ReachSettings(Settings):
-    """What a guarded source may connect to, besides other machines' ordinary addresses."""
-
-    networks: tuple[Network, ...] = Field(
-        (), description="Networks that are allowed although others like them are not."
-    )
-    folders: tuple[Path, ...] = Field((), description="Folders whose files may be played.")
-    webcams: bool = Field(default=True, description="Allow the webcams of this machine.")
 
 
 def refusal(address: Address, reach: ReachSettings) -> str | None:

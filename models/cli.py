@@ -105,6 +105,31 @@ def pull(
     return EXIT_DONE
 
 
+@app.command("export")
+def export(
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS.pt", help="Weights of an Ultralytics detector.")],
+    name: Annotated[str, typer.Option(help="What to call it. [default: the file's name]")] = "",
+    imgsz: Annotated[
+        int | None, typer.Option(min=32, help="Longest side of what it will see. [default: as it was trained]")
+    ] = None,
+    python: Annotated[
+        Path | None, typer.Option(metavar="PYTHON", help="The Python that has ultralytics. [default: this one]")
+    ] = None,
+    replace: Replace = False,
+) -> None:
+    """Export an Ultralytics .pt to ONNX with its own package, if you have it, and keep it on the shelf.
+
+    A .pt is a Python pickle: loading it runs what is in it, so that is done in another process, with your rights. Take
+    weights from people you trust. The package and its exports are under the AGPL-3.0.
+    """
+    from models.shelf.exporting import LICENCE_WORDS, Wish
+    from models.shelf.exporting import export as run
+
+    # python is not resolved: that of a virtual environment is a link, and knows its packages by where the link lies.
+    _say_added(run(Wish(weights, name, imgsz, python and python.expanduser().absolute(), replace)))
+    _say(LICENCE_WORDS)
+
+
 @app.command("verify")
 def verify(
     name: Annotated[str | None, typer.Argument(help="A model's name or a path; without it, all models.")] = None,

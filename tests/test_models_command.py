@@ -188,7 +188,7 @@ def test_an_agpl_model_is_left_to_its_user(models: Callable[..., Ended], tmp_pat
     told = models("pull", "yolov8n")
     assert (told.code, told.err) == (2, "")
     assert "is under the AGPL-3.0, code and weights" in told.out
-    assert "  ultralytics/bin/yolo export model=yolov8n.pt format=onnx imgsz=640" in told.out
+    assert "  videodisco models export yolov8n.pt --python ultralytics/bin/python" in told.out
 
 
 def test_an_unknown_model_to_pull_lists_the_known_ones(models: Callable[..., Ended], tmp_path: Path) -> None:

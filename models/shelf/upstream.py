@@ -54,8 +54,8 @@ class OwnExport:
         return (
             "python3 -m venv ultralytics",
             "ultralytics/bin/pip install ultralytics onnx",
-            f"ultralytics/bin/yolo export model={self.weights} format=onnx imgsz=640",
-            f"videodisco models add {self.weights.removesuffix('.pt')}.onnx --name {self.name}",
+            f"ultralytics/bin/python -c \"from ultralytics import YOLO; YOLO('{self.weights}')\"",
+            f"videodisco models export {self.weights} --python ultralytics/bin/python",
         )
 
 

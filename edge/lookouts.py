@@ -5,18 +5,26 @@ Made only where they are switched on: what they import would cost every other ru
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from edge.config import RunSettings
+from stream.dataset.tracks import Agreements
+from stream.frame import Refinement
 from stream.home import home
 from stream.sinks.base import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edge.escalation.figures import EscalationFigures
+    from edge.escalation.results import Answer
     from edge.escalation.settings import CameraEscalation
-    from stream.frame import Refinement
+
+MOST_LIVES = 200
+"""Runs of cameras' pipelines whose answers still reach their events, the last."""
 
 
 class Lookout(Sink, Protocol):
@@ -24,6 +32,16 @@ class Lookout(Sink, Protocol):
 
     @property
     def wants_picture_now(self) -> bool: ...
+
+    def interrupt(self) -> None:
+        """The camera is gone: nothing that was seen lasts. From any thread."""
+        ...
+
+
+class Events(Protocol):
+    """Keeps the record of a camera's events, as :class:`edge.events.sink.EventsSink`."""
+
+    def refine(self, track_id: int, refinement: Refinement) -> None: ...
 
 
 class Lookouts:
@@ -36,29 +54,40 @@ class Lookouts:
     def __init__(self, settings: RunSettings, folder: Path) -> None:
         self._escalation = None
         self._collector = None
+        self._agreements = Agreements()
+        self._readers = Readers(self._agreements)
         if settings.escalation.enabled:
             from edge.escalation.escalation import Escalation
 
-            self._escalation = Escalation(settings.escalation, folder, home())
+            self._escalation = Escalation(settings.escalation, folder, home(), on_answer=self._readers.tell)
         if settings.dataset.enabled:
             from stream.dataset.collector import Collector
 
             self._collector = Collector(settings.dataset, settings.dataset.folder_in(settings.output.project))
 
-    def of(self, source: str, own: CameraEscalation | None = None) -> list[Lookout]:
-        """The lookouts for one run of a source's pipeline."""
+    def of(self, source: str, own: CameraEscalation | None = None, events: Events | None = None) -> list[Lookout]:
+        """The lookouts for one run of a source's pipeline; ``events`` hear of the cloud's answers, too."""
         found: list[Lookout] = []
         if self._escalation is not None and (asking := self._escalation.sink(source, own)) is not None:
+            self._readers.begin(source, asking.life, events)
             found.append(asking)
         if self._collector is not None:
             from stream.dataset.sink import DatasetSink
 
-            found.append(DatasetSink(self._collector))
+            found.append(DatasetSink(self._collector, agreement_of=self._agreements.of(source)))
         return found
 
     def refined(self, source: str) -> Mapping[int, Refinement]:
         """What the cloud has said so far of a source's tracks."""
         return {} if self._escalation is None else self._escalation.refined(source)
+
+    def agreement(self, source: str) -> float | None:
+        """How far edge and cloud agreed lately about what a source shows, from 0 to 1; None while nobody knows."""
+        return None if self._escalation is None else self._escalation.agreement(source)
+
+    def escalation(self) -> EscalationFigures | None:
+        """How asking the cloud goes; None where nobody asks."""
+        return None if self._escalation is None else self._escalation.figures()
 
     def figures(self) -> dict[str, float]:
         """How they go, by MLflow names."""
@@ -76,3 +105,36 @@ class Lookouts:
             self._escalation.close(within_s)
         if self._collector is not None:
             self._collector.close()
+
+
+class Readers:
+    """Who reads the cloud's answers beside the overlay: the record of events, and the data set. From any thread.
+
+    An answer counts for the life of a camera's tracks in which it was asked, and for no other one.
+    """
+
+    def __init__(self, agreements: Agreements) -> None:
+        self._agreements = agreements
+        self._lock = threading.Lock()
+        self._events: OrderedDict[str, Events | None] = OrderedDict()
+        self._current: dict[str, str] = {}
+
+    def begin(self, source: str, life: str, events: Events | None) -> None:
+        """A source's tracks begin anew."""
+        with self._lock:
+            self._events[life] = events
+            if len(self._events) > MOST_LIVES:
+                self._events.popitem(last=False)
+            self._current[source] = life
+            self._agreements.forget(source)
+
+    def tell(self, answer: Answer, label: Refinement | None) -> None:
+        """An answer has come; ``label`` is what is worth showing of it."""
+        track = answer.track
+        with self._lock:
+            if self._current.get(track.camera) == track.life:
+                name = (track.epoch, track.track_id)
+                self._agreements.tell(track.camera, name, answer.class_name, answer.verdict.agreement)
+            events = self._events.get(track.life)
+        if events is not None and label is not None:
+            events.refine(track.track_id, label)

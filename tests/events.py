@@ -82,7 +82,8 @@ def event(number: int = 1, **known: object) -> Event:
 
 
 def change(kind: str = "new", number: int = 1, **known: object) -> EventChange:
-    return EventChange(ChangeType(kind), event(number, **known))
+    ended = {"end_s": STARTED_AT + 2.5} if kind == "end" else {}
+    return EventChange(ChangeType(kind), event(number, **ended | known))
 
 
 class Suffixes:

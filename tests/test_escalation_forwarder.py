@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from edge.escalation.board import Board
 from edge.escalation.escalation import Escalation
 from edge.escalation.figures import EscalationFigures
 from edge.escalation.outbox import Outbox
+from edge.escalation.reception import shown_label
 from edge.escalation.results import Answer, ResultStore, Verdict, answer_to
 from edge.escalation.settings import EscalationSettings, SpoolSettings
 from stream.errors import SinkError, UsageError
@@ -56,12 +58,12 @@ class House:
         client, budget = known.pop("client", {}), known.pop("budget", {})
         values: dict[str, Any] = {"enabled": True, "shadow": False, "url": url, "client": QUICK | client}
         values |= {"budget": {"requests_per_s": None} | budget} | known
-        self.told: list[tuple[Answer, bool]] = []
+        self.told: list[tuple[Answer, Refinement | None]] = []
         self.escalation = Escalation(
             EscalationSettings.model_validate(values),
             self.folder,
             self.home,
-            on_answer=lambda answer, living: self.told.append((answer, living)),
+            on_answer=lambda answer, label: self.told.append((answer, label)),
             luck=lambda: 0.5,
         )
         if start:
@@ -669,8 +671,12 @@ def test_a_dog_becomes_a_golden_retriever_while_it_lives(tmp_path: Path) -> None
             time.sleep(0.01)
             assert index < 500
         assert home.escalation.refined("cam1") == {7: Refinement("fine dog", 0.82, "lite0", "dog")}
-        ((told, living),) = home.told
-        assert (told.track.track_id, told.verdict.agreement, living) == (7, 1.0, True)
+        ((told, label),) = home.told
+        assert (told.track.track_id, told.verdict.agreement, label) == (
+            7,
+            1.0,
+            Refinement("fine dog", 0.82, "lite0", "dog"),
+        )
         figures = home.figures
         assert figures.agreement["cam1", "dog"].mean == 1.0
         assert figures.metrics()["escalation/agreement"] == 1.0
@@ -694,12 +700,40 @@ def test_an_answer_that_comes_after_the_track_is_kept_as_late(tmp_path: Path) ->
         figures = home.wait_for(all_done(1))
         assert figures.late == 1
         assert home.escalation.refined("cam1") == {}
-        ((told, living),) = home.told
-        assert (told.track.track_id, living) == (7, False)
+        ((told, label),) = home.told
+        assert (told.track.track_id, label and label.label) == (7, "fine dog")
         (line,) = lines(home.folder / "refinements.jsonl")
         assert line["late"] is True
         sink.close()
         assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("confidence", "agreement", "shown"),
+    [
+        (0.3, 0.6, True),
+        (0.29, 0.6, False),
+        (0.3, None, True),
+        (0.59, 0.1, False),
+        (0.6, 0.1, True),
+    ],
+    ids=["a finer name", "a guess", "nothing to compare", "another class, a guess", "another class for sure"],
+)
+def test_guesses_are_kept_and_not_shown(confidence: float, agreement: float | None, shown: bool) -> None:
+    said = answer_to(parcel(1), Verdict("golden retriever", confidence, agreement, "lite0"), 1.0)
+    label = Refinement("golden retriever", confidence, "lite0", "dog")
+    assert shown_label(said, 0.3) == (label if shown else None)
+
+
+def test_an_unsure_answer_takes_no_label_away() -> None:
+    board, track = Board(), parcel(1).track
+    board.begin(track.camera, track.life)
+    board.expect(track)
+    board.answer(track, Refinement("golden retriever", 0.8, "lite0"))
+    assert board.answer(track, None)
+    assert board.refined(track.camera)[track.track_id].label == "golden retriever"
+    board.forget(track.camera, track.life)
+    assert not board.answer(track, None)
 
 
 # TLS.

@@ -390,6 +390,7 @@ def test_what_cannot_be_compared_is_no_agreement() -> None:
     for value in (1.0, 1.0, 0.0, 1.0):
         tally.agreed("cam1", "dog", value)
     tally.agreed("cam2", "bus", 0.0)
+    assert (tally.agreement_of("cam1"), tally.agreement_of("cam2"), tally.agreement_of("cam3")) == (0.75, 0.0, None)
     figures = tally.snapshot(None, 0, 0)
     assert set(figures.agreement) == {("cam1", "dog"), ("cam2", "bus")}
     assert figures.agreement["cam1", "dog"].mean == 0.75
@@ -412,6 +413,9 @@ def test_agreement_rolls() -> None:
 def test_metrics_have_the_agreed_names() -> None:
     tally = Tally()
     tally.add(sent=3, refined=2, sent_bytes=1000)
+    tally.add(errors=1, would_send=1)
+    for cause in ("audit", "within_band", "within_band"):
+        tally.by_cause("chosen", cause)
     tally.by_cause("refused", "size")
     metrics = tally.snapshot(None, spooled=4, spooled_bytes=500).metrics()
     assert metrics["escalation/sent"] == 3
@@ -419,6 +423,9 @@ def test_metrics_have_the_agreed_names() -> None:
     assert metrics["escalation/refused/size"] == 1
     assert metrics["escalation/spooled"] == 4
     assert metrics["escalation/breaker"] == 0
+    assert metrics["escalation/asked"] == 2
+    assert metrics["escalation/chosen/within_band"] == 2
+    assert tally.snapshot(None, 0, 0).answered == 3
 
 
 def test_parcels_of_another_version_are_known_as_such() -> None:

@@ -165,7 +165,10 @@ def test_events_counts_and_states_are_told(broker: Broker, listener: Listener, s
     assert listener.values("videodisco/front_door/dog") == ["1"]
     assert listener.values("videodisco/front_door/state") == ["live"]
     assert listener.values("videodisco/available") == ["online"]
+    one.publish(change("update", 1, camera="front/door", end_s=STARTED_AT))  # named after its end
+    listener.wait_for(lambda: len(listener.events()) == 5)
     wait_until(lambda: one.statistics().waiting == 0)
+    assert listener.values("videodisco/front_door/person")[-1] == "0"
     assert (one.statistics().is_connected, one.statistics().dropped) == (True, 0)
     one.close(2.0)
     listener.wait_for(lambda: listener.values("videodisco/available") == ["online", "offline"])

@@ -128,6 +128,59 @@ def test_a_camera_that_is_gone_ends_its_events_at_once(tmp_path: Path) -> None:
     assert [change.type.value for change in heard.changes] == ["new", "end", "new", "end"]
 
 
+SAID = Refinement("courier", 0.81, "lite0", "person")
+
+
+def test_what_the_cloud_says_of_an_object_that_is_here_is_told_with_it(tmp_path: Path) -> None:
+    heard = Heard()
+    sink = sink_for(tmp_path, heard, update_every_s=0)
+    sink.open(source())
+    sink.write(frame(0, {1: HERE}))
+    sink.refine(1, SAID)
+    assert [change.type.value for change in heard.changes] == ["new"]
+    sink.write(frame(1, {1: HERE}))
+    sink.close()
+    told = [(line["type"], line["refined"] and line["refined"]["label"]) for line in lines(tmp_path)]
+    assert told == [("new", None), ("update", "courier"), ("end", "courier")]
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["while the camera runs", "after its end"])
+def test_an_answer_that_comes_after_an_event_is_told_of_it_once(tmp_path: Path, closed: bool) -> None:
+    heard = Heard()
+    sink = sink_for(tmp_path, heard, snapshots=True)
+    sink.open(source())
+    sink.write(frame(0, {1: HERE, 2: THERE}))
+    sink.interrupt()
+    sink.write(frame(1, {3: HERE}, epoch=1))  # another object in the same place
+    if closed:
+        sink.close()
+    before = lines(tmp_path)
+    for _ in range(2):
+        sink.refine(1, SAID)
+    sink.refine(2, Refinement("tabby", 0.9, "lite0", "cat"))  # asked about as another class than it is now
+    sink.refine(99, SAID)
+    added = lines(tmp_path)[len(before) :]
+    ended = next(line for line in before if line["type"] == "end" and line["track_id"] == 1)
+    refined = {"label": "courier", "confidence": 0.81, "model": "lite0"}
+    assert added == [ended | {"type": "update", "sequence": ended["sequence"] + 1, "refined": refined}]
+    assert heard.changes[-1].before is not None
+    assert heard.changes[-1].before.refined is None
+
+
+def test_of_events_that_are_over_the_last_may_still_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.events.sink.MOST_ENDED", 2)
+    sink = sink_for(tmp_path)
+    sink.open(source())
+    for track_id in (1, 2, 3):
+        sink.write(frame(track_id, {track_id: HERE}))
+        sink.interrupt()
+    count = len(lines(tmp_path))
+    sink.refine(1, SAID)
+    assert len(lines(tmp_path)) == count
+    sink.refine(2, SAID)
+    assert lines(tmp_path)[-1]["track_id"] == 2
+
+
 def test_cameras_share_the_file(tmp_path: Path) -> None:
     sinks = [sink_for(tmp_path), sink_for(tmp_path)]
     for number, sink in enumerate(sinks):

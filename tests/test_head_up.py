@@ -33,6 +33,15 @@ def test_details_grow_shorter() -> None:
     assert lengths == sorted(lengths, reverse=True)
 
 
+def test_agreement_is_said_once_it_is_known_where_there_is_room() -> None:
+    figures = replace(FIGURES, agreement=0.857)
+    details = head_up("door", LIVE, figures, age_s=0.038, now_s=100.0).details
+    assert details[0] == "25.0 fps in   5.0 detected   38 ms old   3 dropped   agreement 0.86"
+    lengths = [len(text) for text in details]
+    assert lengths == sorted(lengths, reverse=True)
+    assert "agreement" not in details[-1]
+
+
 @pytest.mark.parametrize(
     ("state", "tone", "words"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from edge.cameras.archive import Archive
 from edge.cameras.camera import Camera, CameraParts, WatchedSource
@@ -48,6 +48,9 @@ from stream.sources.isolated import IsolatedSource
 from stream.sources.live import LiveSource
 from stream.sources.settings import LiveSettings, LookSettings, ReachSettings
 from stream.sources.status import SourceStatus
+
+if TYPE_CHECKING:
+    from edge.escalation.figures import EscalationFigures
 
 S = TypeVar("S", bound=Settings)
 
@@ -103,6 +106,10 @@ class Assembly:
     def figures(self) -> dict[str, float]:
         """How asking the cloud and collecting go, by MLflow names."""
         return self._lookouts.figures()
+
+    def escalation(self) -> EscalationFigures | None:
+        """How asking the cloud goes; None where nobody asks. From any thread."""
+        return self._lookouts.escalation()
 
     def prepare(self, settings: RunSettings, cameras: Mapping[str, CameraSettings]) -> None:
         """Take over settings, and make all that can be refused: raises UsageError or ModelError, and keeps the old."""
@@ -168,17 +175,16 @@ class Assembly:
         newest = NewestSink()
         events = self._events(settings, recorder)
         tracks = self._tracker_name(settings) != "off"
-        lookouts = self._lookouts.of(camera.name, settings.escalate) if tracks else []
+        lookouts = self._lookouts.of(camera.name, settings.escalate, events) if tracks else []
         sinks = self._sinks(camera, recorder if record.what == "annotated" else None)
         zones = ZoneWatch(settings.zones, settings.lines)
         drawing = [*sinks, newest] if self._show else sinks
+        followers: list[EventsSink | Lookout] = [*([events] if events else []), *lookouts]
         source = _source(
             camera.name,
             settings,
             reach=self._settings.serve.camera_sources,
-            wants_pictures=lambda: _demand(
-                drawing, [*([events] if events else []), *lookouts], trial=camera.wants_trial_pictures
-            ),
+            wants_pictures=lambda: _demand(drawing, followers, trial=camera.wants_trial_pictures),
             tap=recorder if record.what == "copy" else None,
         )
         detector = SwappableDetector(self.wrapped_detector_for(settings))
@@ -192,11 +198,12 @@ class Assembly:
                 confidence=self.detector_settings(self._settings, settings).confidence,
                 detect_fps=settings.detect_fps,
             ),
-            sinks=[*sinks, *([events] if events else []), *lookouts, newest],
+            sinks=[*sinks, *followers, newest],
             newest=newest,
-            events=events,
+            followers=followers,
             recorder=recorder,
             refined=lambda: self._lookouts.refined(camera.name),
+            agreement=lambda: self._lookouts.agreement(camera.name),
             watch_zones=zones.update if settings.zones or settings.lines else None,
             closing=[lambda: recorder.close(CLOSE_S)] if recorder else [],
         )

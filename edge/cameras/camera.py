@@ -7,13 +7,12 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from edge.cameras.rates import RecentRate
 from edge.cameras.settings import CameraSettings
-from edge.events.sink import EventsSink
 from edge.meter import RunMeter
 from edge.report import SourceReport, SourceState
 from edge.swap import SwappableDetector
@@ -43,6 +42,14 @@ class WatchedSource(LiveSource, Protocol):
     def status(self, now_s: float) -> SourceStatus: ...
 
 
+class Follower(Protocol):
+    """Follows objects from frame to frame."""
+
+    def interrupt(self) -> None:
+        """The camera is gone: end what lasts. From any thread."""
+        ...
+
+
 @dataclass(slots=True)
 class CameraParts:
     """What a camera is made of, for one run of its pipeline."""
@@ -53,9 +60,10 @@ class CameraParts:
     make_tracker: TrackerMaker
     sinks: list[Sink]
     newest: NewestSink
-    events: EventsSink | None = None
+    followers: Sequence[Follower] = ()
     recorder: SegmentRecorder | None = None
     refined: Callable[[], Mapping[int, Refinement]] = dict
+    agreement: Callable[[], float | None] = lambda: None
     watch_zones: Callable[[FrameResult], tuple[ZoneView, ...]] | None = None
     closing: list[Callable[[], object]] = field(default_factory=list)
     """What is to be closed once the pipeline has ended, in order; each may take seconds."""
@@ -113,6 +121,7 @@ class Camera:
             fps_detect=self._looked.rate(now_s),
             dropped=self._drops.total(),
             recording=bool(parts and parts.recorder and parts.recorder.recording),
+            agreement=parts.agreement() if parts else None,
         )
 
     @property
@@ -134,8 +143,8 @@ class Camera:
     def end_events(self) -> None:
         """Its picture is gone: whatever was seen in it is over, as far as anybody knows."""
         parts = self._parts
-        if parts is not None and parts.events is not None:
-            parts.events.interrupt()
+        for follower in parts.followers if parts else ():
+            follower.interrupt()
 
     @property
     def detector(self) -> SwappableDetector | None:

@@ -56,12 +56,14 @@ class Board:
             if self._living.get(camera, ("",))[0] == life:
                 del self._living[camera], self._labels[camera]
 
-    def answer(self, track: TrackKey, refinement: Refinement) -> bool:
-        """Join a label to its track; False when that is over."""
+    def answer(self, track: TrackKey, refinement: Refinement | None) -> bool:
+        """Join a label, if there is one, to its track; False when that is over."""
         with self._lock:
             alive = self._alive(track)
             if alive is None or track.track_id not in alive:
                 return False
+            if refinement is None:
+                return True
             labels = {**self._labels[track.camera], track.track_id: refinement}
             self._labels[track.camera] = MappingProxyType(labels)
             return True

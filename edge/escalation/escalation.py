@@ -62,7 +62,7 @@ class Escalation:
         home: Path,
         *,
         without_counterpart: Collection[str] = WITHOUT_COUNTERPART,
-        on_answer: AnswerListener = lambda _answer, _is_living: None,
+        on_answer: AnswerListener = lambda _answer, _label: None,
         luck: Callable[[], float] = random.random,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -110,6 +110,10 @@ class Escalation:
         """The labels of a camera's living tracks, as :attr:`stream.frame.FrameResult.refined`; costs nothing."""
         return self._board.refined(camera)
 
+    def agreement(self, camera: str) -> float | None:
+        """How far edge and cloud agreed lately about a camera's objects; costs little, on any thread."""
+        return self._tally.agreement_of(camera)
+
     def figures(self) -> EscalationFigures:
         """How it stands."""
         office = self._office
@@ -151,7 +155,13 @@ class _Office:
         self._client = RefineClient(settings, settings.token_in())
         self._results = ResultStore(state / "results.db")
         self._reception = Reception(
-            run, board, tally, self._results, DecisionLog(folder, wall_clock=wall_clock), on_answer
+            run,
+            board,
+            tally,
+            self._results,
+            DecisionLog(folder, wall_clock=wall_clock),
+            on_answer,
+            least_shown=settings.min_label_confidence,
         )
         self.outbox = Outbox(state, settings.url, settings.spool, on_drop=self._tell_dropped, wall_clock=wall_clock)
         self._turn = FileLock(state / f"{self.outbox.topic}.lock")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +34,8 @@ class EscalationFigures:
 
     ``decided`` tracks were looked at; ``chosen`` of them by cause, ``refused`` by cause; in shadow mode ``would_send``
     counts what is not sent. ``sent`` crops went out in ``requests`` of ``sent_bytes`` (tries again included);
-    ``refined`` were answered with a label, ``errors`` with an error by the cloud. ``failures`` are requests that
+    ``refined`` were answered with a label (``late`` of them after their track was over, ``unshown`` too unsure to be
+    shown), ``errors`` with an error by the cloud. ``failures`` are requests that
     failed, by cause; ``held`` how often a budget kept a request waiting, by limit; ``dropped`` crops that will never
     be answered, by cause. ``agreement`` is by camera and class. ``state`` is that of the breaker, ``reason`` a
     sentence while all is not well.
@@ -51,6 +52,7 @@ class EscalationFigures:
     refined: int = 0
     errors: int = 0
     late: int = 0
+    unshown: int = 0
     failures: Mapping[str, int] = field(default_factory=dict)
     held: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
@@ -61,29 +63,40 @@ class EscalationFigures:
     entered: Mapping[str, int] = field(default_factory=dict)
     agreement: Mapping[tuple[str, str], Agreement] = field(default_factory=dict)
 
+    @property
+    def asked(self) -> int:
+        """Crops that were chosen to be sent."""
+        return sum(self.chosen.values()) - self.would_send
+
+    @property
+    def answered(self) -> int:
+        """Crops that got an answer, be it an error."""
+        return self.refined + self.errors
+
     def agreement_of(self, camera: str | None = None) -> float | None:
         """The recent agreement of a camera or of all, each class by its number of answers; None without any."""
-        wanted = [each for (name, _), each in self.agreement.items() if camera is None or name == camera]
-        weights = [min(each.count, RECENT) for each in wanted]
-        if not sum(weights):
-            return None
-        return sum(each.recent * weight for each, weight in zip(wanted, weights, strict=True)) / sum(weights)
+        return _together(each for (name, _), each in self.agreement.items() if camera is None or name == camera)
 
     def metrics(self) -> dict[str, float]:
         """The figures under their MLflow names; agreement where there is any."""
         states = list(BreakerState)
         values = {
+            "escalation/decided": self.decided,
+            "escalation/asked": self.asked,
+            "escalation/requests": self.requests,
             "escalation/sent": self.sent,
             "escalation/sent_bytes": self.sent_bytes,
             "escalation/refined": self.refined,
             "escalation/errors": self.errors,
+            "escalation/late": self.late,
+            "escalation/unshown": self.unshown,
             "escalation/would_send": self.would_send,
             "escalation/spooled": self.spooled,
             "escalation/spooled_bytes": self.spooled_bytes,
             "escalation/breaker": states.index(BreakerState(self.state)),
             "escalation/breaker_opened": self.entered.get("open", 0) + self.entered.get("refused", 0),
         }
-        for group in ("refused", "failures", "held", "dropped"):
+        for group in ("chosen", "refused", "failures", "held", "dropped"):
             counts: Mapping[str, int] = getattr(self, group)
             values |= {f"escalation/{group}/{metric_name(cause)}": count for cause, count in counts.items()}
         metrics = {name: float(value) for name, value in values.items()}
@@ -99,6 +112,9 @@ class _Opinions:
     count: int = 0
     total: float = 0.0
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+    def agreement(self) -> Agreement:
+        return Agreement(self.count, self.total / self.count, sum(self.recent) / len(self.recent))
 
 
 class Tally:
@@ -134,6 +150,11 @@ class Tally:
             opinions.total += agreement
             opinions.recent.append(agreement)
 
+    def agreement_of(self, camera: str) -> float | None:
+        """As :meth:`EscalationFigures.agreement_of`, of now."""
+        with self._lock:
+            return _together(each.agreement() for (name, _), each in self._opinions.items() if name == camera)
+
     def snapshot(self, breaker: BreakerView | None, spooled: int, spooled_bytes: int) -> EscalationFigures:
         with self._lock:
             counted: dict[str, Any] = {name: dict(counts) for name, counts in self._groups.items()} | self._counts
@@ -144,8 +165,12 @@ class Tally:
                 state=breaker.state.value if breaker else BreakerState.CLOSED.value,
                 reason=breaker.reason if breaker else "",
                 entered=breaker.entered if breaker else {},
-                agreement={
-                    pair: Agreement(each.count, each.total / each.count, sum(each.recent) / len(each.recent))
-                    for pair, each in self._opinions.items()
-                },
+                agreement={pair: each.agreement() for pair, each in self._opinions.items()},
             )
+
+
+def _together(agreements: Iterable[Agreement]) -> float | None:
+    """The recent agreement of several classes, each by its number of answers; None without any."""
+    weighed = [(each.recent, min(each.count, RECENT)) for each in agreements]
+    total = sum(weight for _, weight in weighed)
+    return sum(recent * weight for recent, weight in weighed) / total if total else None

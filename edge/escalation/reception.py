@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from edge.escalation.board import Board
 from edge.escalation.decisions import DecisionLog
@@ -12,19 +11,43 @@ from edge.escalation.figures import Tally
 from edge.escalation.parcel import Parcel
 from edge.escalation.refinements import write_missing_refinements, write_refinements
 from edge.escalation.results import Answer, ResultStore
+from stream.frame import Refinement
 
-AnswerListener = Callable[[Answer, bool], None]
-"""Told of each answer for this run, and whether its track still lives; on the loop's thread, must return at once."""
+AnswerListener = Callable[[Answer, Refinement | None], None]
+"""Told of each answer for this run, and of its label where it is sure enough to be shown; on the loop's thread, must
+return at once."""
 
-LEAST_SHOWN = 0.15
-"""A label that is less probable is kept in refinements.jsonl, and shown to nobody: of a thousand it is a guess."""
+AGREES_FROM = 0.5
+"""More of the probability lies on names of the edge's class than on all others."""
+
+CONTRADICTS_FROM = 2.0
+"""A label that is none of the edge's class must be so many times as probable to be shown on it."""
+
+
+def shown_label(answer: Answer, least: float) -> Refinement | None:
+    """The label that is written on the object: none where the cloud has none, or guesses.
+
+    ``least`` is what a finer name of the edge's own class must have for its probability.
+    """
+    said = answer.verdict
+    agrees = said.agreement is None or said.agreement >= AGREES_FROM
+    enough = least if agrees else min(1.0, least * CONTRADICTS_FROM)
+    return answer.refinement if said.confidence >= enough else None
 
 
 class Reception:
     """Takes answers, as :class:`edge.escalation.forwarder.Home`, and tells of crops that never get one."""
 
     def __init__(
-        self, run: str, board: Board, tally: Tally, results: ResultStore, log: DecisionLog, on_answer: AnswerListener
+        self,
+        run: str,
+        board: Board,
+        tally: Tally,
+        results: ResultStore,
+        log: DecisionLog,
+        on_answer: AnswerListener,
+        *,
+        least_shown: float,
     ) -> None:
         self._run = run
         self._board = board
@@ -32,6 +55,7 @@ class Reception:
         self._results = results
         self._log = log
         self._on_answer = on_answer
+        self._least_shown = least_shown
         self._logging = threading.Lock()
 
     def welcome(self, answers: Sequence[Answer]) -> None:
@@ -61,20 +85,19 @@ class Reception:
             self._log.close()
 
     def _joined(self, answers: Sequence[Answer]) -> set[str]:
-        """The keys of those whose tracks live and wear their label now."""
+        """The keys of those whose tracks live, and wear their label now if it is worth it."""
         living = set()
         for each in answers:
-            refinement = each.refinement
-            if refinement is None:
+            if each.refinement is None:
                 self._tally.add(errors=1)
                 continue
-            is_sure = refinement.confidence >= LEAST_SHOWN
-            is_living = is_sure and self._board.answer(each.track, replace(refinement, edge_class=each.class_name))
-            self._tally.add(refined=1, late=int(is_sure and not is_living))
+            label = shown_label(each, self._least_shown)
+            is_living = self._board.answer(each.track, label)
+            self._tally.add(refined=1, late=int(not is_living), unshown=int(label is None))
             self._tally.agreed(each.track.camera, each.class_name, each.verdict.agreement)
             if is_living:
                 living.add(each.key)
-            self._on_answer(each, is_living)
+            self._on_answer(each, label)
         return living
 
 

@@ -73,7 +73,7 @@ class Answer:
     @property
     def refinement(self) -> Refinement | None:
         said = self.verdict
-        return None if said.error else Refinement(said.label, said.confidence, said.model)
+        return None if said.error else Refinement(said.label, said.confidence, said.model, self.class_name)
 
 
 def answer_to(parcel: Parcel, verdict: Verdict, answered_s: float) -> Answer:

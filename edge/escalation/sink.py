@@ -72,11 +72,12 @@ class EscalationSink:
         self._mailbox = mailbox
         self._wall_clock = wall_clock
         self._new_key = new_key
-        self._life = uuid.uuid4().hex
+        self.life = uuid.uuid4().hex
+        """Drawn anew for each sink: numbers of tracks count within one."""
         self._started_at = 0.0
         self._lock = threading.Lock()
         # before the first frame: the camera's tracker counts from the beginning
-        board.begin(camera, self._life)
+        board.begin(camera, self.life)
 
     @property
     def wants_picture_now(self) -> bool:
@@ -95,7 +96,7 @@ class EscalationSink:
             if result.frame.epoch != self._watch.epoch:
                 self._conclude(*self._watch.end_all())
                 self._watch.begin_epoch(result.frame.epoch, result.frame.pts_s)
-                self._board.begin(self._camera, self._life, result.frame.epoch)
+                self._board.begin(self._camera, self.life, result.frame.epoch)
             self._conclude(*self._watch.update(result))
 
     def interrupt(self) -> None:
@@ -106,14 +107,14 @@ class EscalationSink:
     def close(self) -> None:
         self.interrupt()
         with self._lock:
-            self._board.forget(self._camera, self._life)
+            self._board.forget(self._camera, self.life)
             self._log.close()
 
     def _conclude(self, ready: Sequence[Ready], over: Sequence[int]) -> None:
         for each in ready:
             self._decide(each)
         if over:
-            self._board.end(self._camera, self._life, over)
+            self._board.end(self._camera, self.life, over)
 
     def _decide(self, ready: Ready) -> None:
         decision, is_news = self._watch.decide(ready)
@@ -195,4 +196,4 @@ class EscalationSink:
         )
 
     def _key(self, track_id: int, epoch: int) -> TrackKey:
-        return TrackKey(self._camera, self._life, epoch, track_id)
+        return TrackKey(self._camera, self.life, epoch, track_id)

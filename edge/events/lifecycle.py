@@ -81,6 +81,14 @@ class EventTracker:
         self.sightings = tuple(self._sightings(seen))
         return changes
 
+    def refine(self, track_id: int, refinement: Refinement) -> bool:
+        """What the cloud said of a track, to be told with what is told of its event next; False for one that is not
+        followed any more."""
+        track = self._tracks.get(track_id)
+        if track is not None:
+            track.refined = refinement
+        return track is not None
+
     def end_all(self) -> list[EventChange]:
         """End every event, as when the camera is gone or the program stops."""
         changes = [self._end(track) for track in self._tracks.values() if track.told is not None]
@@ -160,7 +168,7 @@ class EventTracker:
             zones=() if end_s is not None else track.zones,
             entered_zones=tuple(track.entered),
             stationary=track.latest_s - track.home_since_s >= self._settings.stationary_after_s,
-            refined=track.refined,
+            refined=refinement_for(best.class_name, track.refined),
         )
 
     def _sightings(self, seen: Mapping[int, Row]) -> list[Sighting]:
@@ -232,6 +240,11 @@ def overlap(one: Box, other: Box) -> float:
 
 def _area(box: Box) -> float:
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+
+
+def refinement_for(class_name: str, refinement: Refinement | None) -> Refinement | None:
+    """What the cloud said, as far as it is a finer name of that class."""
+    return refinement if refinement and refinement.edge_class in ("", class_name) else None
 
 
 def _says_more(event: Event, told: Event) -> bool:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edge.events.clips import ClipKeeper, NoClips
 from edge.events.event import Event, EventChange, change_json
-from edge.events.lifecycle import EventTracker, random_suffix
+from edge.events.lifecycle import EventTracker, random_suffix, refinement_for
 from edge.events.publish.base import Publisher
 from edge.events.settings import ChangeType, EventSettings
 from edge.events.snapshots import Snapshots
 from stream.errors import SinkError
-from stream.frame import FrameResult, SourceInfo
+from stream.frame import FrameResult, Refinement, SourceInfo
 from stream.sinks.append import AppendFile
 from stream.sinks.rotation import Rotation
 
@@ -26,6 +28,9 @@ SNAPSHOTS = "snapshots"
 
 EVENTS_ROTATION = Rotation(max_bytes=64_000_000, keep=8)
 """About a million changes: years of a busy camera."""
+
+MOST_ENDED = 1000
+"""Events that are over and may still be named by the cloud, the last of a camera."""
 
 
 class EventsSink:
@@ -66,6 +71,7 @@ class EventsSink:
         self._tracker: EventTracker | None = None
         self._snapshots: Snapshots | None = None
         self._told: dict[str, Event] = {}
+        self._ended: OrderedDict[int, Event] = OrderedDict()
         self._failure: SinkError | None = None
         self._failing: set[str] = set()
 
@@ -103,6 +109,18 @@ class EventsSink:
             if self._tracker is not None:
                 self._tell(self._tracker.end_all())
 
+    def refine(self, track_id: int, refinement: Refinement) -> None:
+        """What the cloud said of a track, whenever it comes: an event that is over is told of once more, as an update
+        with its end. Also after :meth:`close`; from any thread."""
+        with self._lock:
+            if self._tracker is not None and self._tracker.refine(track_id, refinement):
+                return
+            told = self._ended.get(track_id)
+            if told is None or refinement_for(told.class_name, refinement) is None or told.refined == refinement:
+                return
+            event = self._ended[track_id] = replace(told, sequence=told.sequence + 1, refined=refinement)
+            self._publish([EventChange(ChangeType.UPDATE, event, told)])
+
     def close(self) -> None:
         self.interrupt()
         with self._lock:
@@ -113,7 +131,9 @@ class EventsSink:
                 raise failure
 
     def _tell(self, changes: Sequence[EventChange]) -> None:
-        complete = [self._completed(change) for change in changes]
+        self._publish([self._completed(change) for change in changes])
+
+    def _publish(self, complete: Sequence[EventChange]) -> None:
         if complete and not self._attempt("lines", lambda: self._append(complete)):
             self.lost_lines += len(complete)
         for change in complete:
@@ -135,16 +155,30 @@ class EventsSink:
         )
         self._told[event.id] = complete.event
         if change.type is ChangeType.END:
-            del self._told[event.id]
+            self._remember(self._told.pop(event.id))
             if self._snapshots is not None:
                 self._snapshots.forget(event.id)
         return complete
 
+    def _remember(self, event: Event) -> None:
+        """Its track's number is given to nobody else while this camera's tracker lives."""
+        self._ended[event.track_id] = event
+        self._ended.move_to_end(event.track_id)
+        if len(self._ended) > MOST_ENDED:
+            self._ended.popitem(last=False)
+
     def _append(self, changes: Sequence[EventChange]) -> None:
         """At once, for nobody knows when the next line comes."""
-        for change in changes:
-            self._file.append(change_json(change) + "\n")
-        self._file.flush()
+        is_after_the_end = self._tracker is None
+        if is_after_the_end:
+            self._file.open()
+        try:
+            for change in changes:
+                self._file.append(change_json(change) + "\n")
+            self._file.flush()
+        finally:
+            if is_after_the_end:
+                self._file.close()
 
     def _attempt(self, what: str, write: Callable[[], object]) -> bool:
         """Whether it could be written; that it cannot is said once until it can again."""

@@ -89,7 +89,11 @@ def _details(figures: FeedFigures, age_s: float) -> tuple[str, ...]:
     age = f"{age_s * 1000:.0f} ms" if age_s < 1 else f"{age_s:.1f} s"
     full = f"{figures.fps_in:.1f} fps in   {figures.fps_detect:.1f} detected   {age} old   {figures.dropped} dropped"
     short = f"{figures.fps_in:.1f} / {figures.fps_detect:.1f} fps   {age}"
-    return (full, f"{short}   {figures.dropped} dropped", short, f"{figures.fps_in:.0f} fps  {age}", age)
+    steps = (full, f"{short}   {figures.dropped} dropped", short, f"{figures.fps_in:.0f} fps  {age}", age)
+    if figures.agreement is None:
+        return steps
+    said = f"agreement {figures.agreement:.2f}"
+    return (f"{full}   {said}", f"{steps[1]}   {said}", f"{short}   {said}", *steps[2:])
 
 
 def _note(status: SourceStatus, figures: FeedFigures, age_s: float | None, now_s: float) -> tuple[str, ...]:

@@ -11,12 +11,14 @@ from stream.sources.status import SourceStatus
 
 @dataclass(frozen=True, slots=True)
 class FeedFigures:
-    """A camera's rates now, in pictures a second, and what it has dropped since its start."""
+    """A camera's rates now, in pictures a second, and what it has dropped since its start; ``agreement`` is how far
+    edge and cloud agreed lately, None where nobody knows."""
 
     fps_in: float = 0.0
     fps_detect: float = 0.0
     dropped: int = 0
     recording: bool = False
+    agreement: float | None = None
 
 
 class CameraFeed(Protocol):

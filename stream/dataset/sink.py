@@ -76,6 +76,9 @@ class DatasetSink:
         else:
             self._offer(picture, labels, origin, "frame")
 
+    def interrupt(self) -> None:
+        """The camera is gone; its tracks are told apart by the source's epoch."""
+
     def close(self) -> None:
         if self._failure is not None:
             failure, self._failure = self._failure, None

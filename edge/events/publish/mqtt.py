@@ -18,7 +18,7 @@ from edge.events.publish.base import backoff_s
 from edge.events.publish.broker import Connection
 from edge.events.publish.frigate import change_payload, level
 from edge.events.publish.outbox import Message, Outbox
-from edge.events.settings import ChangeType, MqttSettings
+from edge.events.settings import MqttSettings
 from stream.errors import UsageError
 from stream.sources.status import SourceState
 
@@ -116,7 +116,8 @@ class MqttPublisher:
     def _count(self, change: EventChange) -> None:
         """How many events of each class are under way; one may change its class meanwhile."""
         event = change.event
-        now = None if change.type is ChangeType.END else self._topic(level(event.camera), level(event.class_name))
+        is_over = event.end_s is not None  # it may be told of once more after its end
+        now = None if is_over else self._topic(level(event.camera), level(event.class_name))
         with self._counting:
             before = self._counted.pop(event.id, None)
             if before is not None:

@@ -71,6 +71,10 @@ class RunLog:
             self._step += 1
 
     def artifact(self, path: Path, folder: str) -> None:
+    def mlflow_run_id(self) -> str | None:
+        """The MLflow run's id; None before MLflow has heard of the run. Reads a disk."""
+        return self._journal.run_id() if self._journal is not None else None
+
         """Log a file that will not change any more, below ``folder`` of the run's artifacts."""
         if self._journal is not None and self.first_result_s is not None:
             self._journal.artifact(ArtifactRef(path, folder))

@@ -101,6 +101,37 @@ def test_moving_pictures_come_one_after_the_other(service: Serving) -> None:
     assert len(set(pictures)) > 1
 
 
+def parts_of(service: Serving, path: str, many: int) -> tuple[list[tuple[int, ...]], float]:
+    """The sizes of so many moving pictures, and the seconds between the first and the last of them."""
+
+    async def watching() -> tuple[list[tuple[int, ...]], float]:
+        async with aiohttp.ClientSession() as session, session.get(service.url + path) as found:
+            reader = aiohttp.MultipartReader.from_response(found)
+            sizes, begun_s = [], 0.0
+            for _ in range(many):
+                part = await reader.next()
+                assert isinstance(part, aiohttp.BodyPartReader)
+                data = np.frombuffer(await part.read(), np.uint8)
+                begun_s = begun_s or time.monotonic()
+                picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+                assert picture is not None
+                sizes.append(picture.shape[:2])
+            return sizes, time.monotonic() - begun_s
+
+    return asyncio.run(watching())
+
+
+def test_a_small_tile_gets_small_pictures_and_few(service: Serving) -> None:
+    sizes, lasted_s = parts_of(service, "/cameras/street/live.mjpeg?width=300&fps=5", 6)
+    assert set(sizes) == {(240, 320)}, "rounded up, so that many tiles share one encoding"
+    assert lasted_s > 0.9
+    small = service.get("/cameras/street/snapshot.jpg?width=200").body
+    picture = cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    assert picture.shape == (150, 200, 3)
+    assert service.get("/cameras/street/live.mjpeg?width=1").status == 400
+
+
 def test_nothing_is_encoded_while_nobody_looks(service: Serving) -> None:
     until(lambda: service.call(lambda: service.hub.feeds.viewers) == 0)
     assert not service.call(lambda: service.hub.feeds.of("yard").watched)
@@ -286,9 +317,25 @@ def test_events_are_found_by_camera_class_and_time(service: Serving) -> None:
 
 
 def test_recording_by_hand(service: Serving) -> None:
-    assert service.ask("POST", "/cameras/street/recording", json={"on": True}).status == 204
-    assert service.ask("POST", "/cameras/street/recording", json={"on": False}).status == 204
+    assert camera(service, "yard")["record_mode"] == "off"
+    assert service.ask("POST", "/cameras/yard/recording", json={"on": True}).status == 204
+    until(lambda: camera(service, "yard")["recording"])
+    assert camera(service, "yard")["recorded_by_hand"]
+    assert service.ask("POST", "/cameras/yard/recording", json={"on": False}).status == 204
+    until(lambda: not camera(service, "yard")["recording"])
+    until(lambda: service.get("/recordings?camera=yard").json["recordings"][0]["end_time"])
+    (recording,) = service.get("/recordings?camera=yard").json["recordings"]
+    assert recording["kind"] == "manual"
+    assert len(service.get(recording["url"]).body) == recording["size_bytes"] > 0
+
+
+def test_a_camera_that_does_not_run_cannot_be_recorded(service: Serving) -> None:
+    assert service.ask("PATCH", "/cameras/yard", json={"paused": True}).status == 200
+    until(lambda: camera(service, "yard")["state"] == "paused")
+    assert camera(service, "yard")["away_s"] is None
     assert service.ask("POST", "/cameras/yard/recording", json={"on": True}).status == 409
+    assert service.ask("PATCH", "/cameras/yard", json={"paused": None}).status == 200
+    until(lambda: camera(service, "yard")["state"] == "live")
 
 
 def config_file(folder: Path, clip: Path) -> Path:
@@ -369,4 +416,6 @@ def test_cameras_that_are_not_there_make_it_not_ready(tmp_path: Path) -> None:
         shown = camera(service, "away")
         assert shown["reason"]
         assert shown["retry_in_s"] >= 0
+        until(lambda: camera(service, "away")["state_s"] + 1 < camera(service, "away")["away_s"], "an attempt later")
+        assert camera(service, "away")["reason"], "also while it is tried again"
         assert service.get("/cameras/away/snapshot.jpg").status == 503

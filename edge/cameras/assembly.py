@@ -239,8 +239,8 @@ class Assembly:
         return sinks
 
     def _recorder(self, camera: Camera, record: RecordSettings) -> SegmentRecorder | None:
-        """Also of a camera that records nothing by itself, where somebody at the window may want it to."""
-        if record.mode == "off" and not self._show:
+        """Also of a camera that records nothing by itself, where somebody at the window or the page may want it to."""
+        if record.mode == "off" and not (self._show or self._serves):
             return None
         folder = record.folder or self._folder.path / "recordings"
         if folder not in self._archives:

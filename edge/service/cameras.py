@@ -28,8 +28,13 @@ class CameraAnswer(Wire):
     name: str
     source: str = Field(description="Its address, without credentials.")
     state: str = Field(description="connecting, live, stalled, backing_off, refused, paused or ended.")
-    reason: str = Field(description="Why, where the state does not say it all.")
+    reason: str = Field(
+        description="Why, where the state does not say it all; of one that is away, what went wrong last."
+    )
     state_s: float = Field(description="How long it has been so.")
+    away_s: float | None = Field(
+        description="How long there has been nothing from it, over all attempts; null: it is live, paused or ended."
+    )
     retry_in_s: float | None = Field(description="When it is tried again.")
     connects: int = Field(description="Connections that gave a picture.")
     fps_in: float = Field(description="Pictures a second that arrive.")
@@ -37,9 +42,15 @@ class CameraAnswer(Wire):
     age_ms: float | None = Field(description="Age of the newest result; null before the first.")
     dropped: Count = Field(description="What was left out since it began, by cause.")
     recording: bool
+    recorded_by_hand: bool = Field(description="Whether somebody wants it recorded until they say otherwise.")
+    record_mode: str = Field(description="What is recorded by itself: continuous, events or off.")
+    record_trouble: str = Field(description="Why nothing can be recorded just now; empty: it can.")
     viewers: int
     width: int | None
     height: int | None
+    agreement: float | None = Field(
+        description="How far detector and refiner agreed lately, 0 to 1; null while nobody knows."
+    )
     model: str = Field(description="The model that looks.")
     objects: Count = Field(description="What the newest result shows, by class.")
 
@@ -190,6 +201,8 @@ class Cameras:
                 errors=(409,),
                 change="camera.record",
                 tag="cameras",
+                description="Until told otherwise, whatever its configuration says; the files are in /recordings with "
+                "the kind manual.",
             ),
         ]
 
@@ -241,7 +254,8 @@ class Cameras:
     async def record(self, call: Call) -> Result:
         camera = self._hub.running.camera(self._known(call))
         if camera is None or camera.recorder is None:
-            raise HttpError(409, "this camera has no recorder; give it record.mode events or continuous")
+            raise HttpError(409, "this camera does not run just now, so that there is nothing to record")
+        call.note(on=call.body.on)
         (camera.recorder.start_manual if call.body.on else camera.recorder.stop_manual)()
         return None
 
@@ -267,25 +281,27 @@ class Cameras:
         station, now_s = self._hub.running, time.monotonic()
         status, camera = station.status_of(name, now_s), station.camera(name)
         figures = camera.figures() if camera else None
+        recorder = camera.recorder if camera else None
         newest = camera.newest() if camera else None
         names = newest.detections.data.get("class_name", ()) if newest else ()
         settings = station.listed[name]
         return {
             "name": name,
             "source": parse_address(settings.source).label,
-            "state": status.state.value,
-            "reason": status.reason,
-            "state_s": round(now_s - status.since_s, 1),
-            "retry_in_s": None if status.retry_at_s is None else round(max(0.0, status.retry_at_s - now_s), 1),
+            **self._hub.standing(name, now_s),
             "connects": status.connects,
             "fps_in": round(figures.fps_in, 2) if figures else 0.0,
             "fps_detect": round(figures.fps_detect, 2) if figures else 0.0,
             "age_ms": None if newest is None else round((now_s - newest.frame.received_s) * 1e3, 1),
             "dropped": camera.drops if camera else {},
             "recording": bool(figures and figures.recording),
+            "recorded_by_hand": bool(recorder and recorder.manual),
+            "record_mode": settings.record.mode,
+            "record_trouble": recorder.state.reason if recorder else "",
             "viewers": self._hub.feeds.of(name).viewers,
             "width": newest.frame.width if newest else None,
             "height": newest.frame.height if newest else None,
+            "agreement": figures.agreement if figures else None,
             "model": newest.model.name
             if newest
             else station.assembly.detector_settings(station.settings, settings).model,

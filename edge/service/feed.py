@@ -6,9 +6,10 @@ sink thread -> (newest result) -> encoder thread -> loop -> a slot a viewer
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -34,27 +35,44 @@ class Look(StrEnum):
     """The result itself, not encoded."""
 
 
+WIDTHS_PX = (160, 240, 320, 480, 640, 800, 960, 1280, 1600, 1920, 2560, 3840, 5120, 8192)
+"""Widths that are asked for are rounded up to these, so that many who look share few encodings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a picture is encoded; ``width_px`` is the most it may have."""
+
+    look: Look
+    width_px: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LivePicture:
     """A picture and what was found in it; ``jpeg`` holds what was asked for, scaled for viewing."""
 
     result: FrameResult
     line: dict[str, Any]
-    jpeg: dict[Look, bytes]
+    jpeg: dict[Format, bytes]
 
 
 class Viewer:
-    """One who looks: a slot for the newest picture. For the loop's thread."""
+    """One who looks: a slot for the newest picture, of which he gets at most ``fps``. For the loop's thread."""
 
-    def __init__(self, look: Look) -> None:
-        self.look = look
+    def __init__(self, wanted: Format, fps: float) -> None:
+        self.format = wanted
+        self.fps = fps
+        self.due_s = 0.0
+        """Not before this; set by the encoder."""
         self._newest: LivePicture | None = None
         self._came = asyncio.Event()
 
     def show(self, picture: LivePicture) -> None:
-        if self.look is Look.RESULT or self.look in picture.jpeg:
-            self._newest = picture
-            self._came.set()
+        self._newest = picture
+        self._came.set()
+
+    def jpeg_of(self, picture: LivePicture) -> bytes:
+        return picture.jpeg[self.format]
 
     async def next(self, timeout_s: float) -> LivePicture | None:
         """The newest picture that was not seen yet; None when there is none within ``timeout_s``."""
@@ -77,42 +95,47 @@ class Feed:
         self._settings = settings
         self._encoder = encoder
         self._loop = loop
-        self._viewers: set[Viewer] = set()
-        self._looks: frozenset[Look] = frozenset()
+        # bound as a whole, never changed: other threads read it
+        self._viewers: tuple[Viewer, ...] = ()
         self._lock = threading.Lock()
         self._busy = False
         self._waiting: FrameResult | None = None
-        self._next_s = 0.0
         self._overlay = Overlay(trails=False, zones=True)
 
     @property
     def watched(self) -> bool:
         """Whether anybody looks; from any thread."""
-        return bool(self._looks)
+        return bool(self._viewers)
+
+    @property
+    def wants_picture(self) -> bool:
+        """Whether the next picture may be of use; from any thread. For one who takes what comes each may be; who asks
+        for few spares the camera's thread the conversion of all between."""
+        now_s = time.monotonic()
+        return any(viewer.due_s <= now_s or viewer.fps >= self._settings.fps for viewer in self._viewers)
 
     @property
     def viewers(self) -> int:
         return len(self._viewers)
 
     @contextmanager
-    def watch(self, look: Look) -> Iterator[Viewer]:
-        """Look until the end of the block."""
-        viewer = Viewer(look)
-        self._viewers.add(viewer)
-        self._recount()
+    def watch(self, look: Look, *, width_px: int | None = None, fps: float | None = None) -> Iterator[Viewer]:
+        """Look until the end of the block; at most at the width and the rate of the settings."""
+        allowed = self._settings
+        width_px = min(_rounded_up(width_px or allowed.width_px), allowed.width_px)
+        viewer = Viewer(Format(look, width_px), min(fps or allowed.fps, allowed.fps))
+        self._viewers = (*self._viewers, viewer)
         try:
             yield viewer
         finally:
-            self._viewers.discard(viewer)
-            self._recount()
+            self._viewers = tuple(each for each in self._viewers if each is not viewer)
 
     def offer(self, result: FrameResult) -> None:
         """A new result; from the sink's thread. A picture that is being encoded is finished before the newest."""
-        if not self._looks or result.frame.picture is None:
+        now_s = time.monotonic()
+        if result.frame.picture is None or not any(viewer.due_s <= now_s for viewer in self._viewers):
             return
         with self._lock:
-            if time.monotonic() < self._next_s:
-                return
             if self._busy:
                 self._waiting = result
                 return
@@ -125,11 +148,10 @@ class Feed:
 
     def _encode(self, result: FrameResult) -> None:
         try:
-            self._next_s = time.monotonic() + 0.9 / self._settings.fps
-            jpeg = {look: self._encoded(result, look) for look in self._looks - {Look.RESULT}}
-            picture = LivePicture(result, prediction(result, self.started_at), jpeg)
-            with suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self._show, picture)
+            if due := self._due(time.monotonic()):
+                picture = self._made(result, {viewer.format for viewer in due})
+                with suppress(RuntimeError):  # the loop is closed
+                    self._loop.call_soon_threadsafe(_show, picture, due)
         finally:
             with self._lock:
                 following, self._waiting = self._waiting, None
@@ -137,30 +159,30 @@ class Feed:
         if following is not None:
             self._submit(following)
 
-    def _encoded(self, result: FrameResult, look: Look) -> bytes:
+    def _due(self, now_s: float) -> list[Viewer]:
+        """Whose turn it is, and set down when it is again: on beats that all of one rate share, and so one encoding."""
+        due = [viewer for viewer in self._viewers if viewer.due_s <= now_s]
+        for viewer in due:
+            viewer.due_s = (math.floor(now_s * viewer.fps) + 1) / viewer.fps
+        return due
+
+    def _made(self, result: FrameResult, formats: set[Format]) -> LivePicture:
+        jpeg = {wanted: self._encoded(result, wanted) for wanted in formats if wanted.look is not Look.RESULT}
+        return LivePicture(result, prediction(result, self.started_at), jpeg)
+
+    def _encoded(self, result: FrameResult, wanted: Format) -> bytes:
         whole = result.frame.picture
         if whole is None:
             return b""
-        width_px = min(self._settings.width_px, whole.shape[1])
-        scale = width_px / whole.shape[1]
-        canvas = whole
-        if scale < 1:
-            canvas = _scaled(whole, scale)
-        if look is Look.DRAWN:
+        canvas = scaled_to(whole, wanted.width_px)
+        if wanted.look is Look.DRAWN:
             canvas = canvas.copy() if canvas is whole else canvas
-            self._overlay.paint(canvas, result, scale)
+            self._overlay.paint(canvas, result, canvas.shape[1] / whole.shape[1])
         return to_jpeg(canvas, self._settings.quality)
-
-    def _show(self, picture: LivePicture) -> None:
-        for viewer in self._viewers:
-            viewer.show(picture)
-
-    def _recount(self) -> None:
-        self._looks = frozenset(viewer.look for viewer in self._viewers)
 
 
 class FeedSink:
-    """Hands a camera's results to its feed, as :class:`stream.sinks.base.Sink`; wants pictures while somebody looks."""
+    """Hands a camera's results to its feed, as :class:`stream.sinks.base.Sink`; wants pictures for who looks."""
 
     name = "live"
     optional = True
@@ -170,7 +192,7 @@ class FeedSink:
 
     @property
     def wants_picture(self) -> bool:
-        return self._feed.watched
+        return self._feed.wants_picture
 
     @property
     def outputs(self) -> list[Path]:
@@ -227,6 +249,19 @@ def to_jpeg(picture: Pixels, quality: int) -> bytes:
     return data.tobytes()
 
 
-def _scaled(picture: Pixels, scale: float) -> Pixels:
-    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+def _show(picture: LivePicture, viewers: Sequence[Viewer]) -> None:
+    for viewer in viewers:
+        viewer.show(picture)
+
+
+def _rounded_up(width_px: int) -> int:
+    return next((each for each in WIDTHS_PX if each >= width_px), WIDTHS_PX[-1])
+
+
+def scaled_to(picture: Pixels, width_px: int) -> Pixels:
+    """The picture, made smaller where it is wider."""
+    scale = width_px / picture.shape[1]
+    if scale >= 1:
+        return picture
+    size = (width_px, max(1, round(picture.shape[0] * scale)))
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale <= 0.5 else cv2.INTER_LINEAR)  # type: ignore[return-value] # uint8 as the picture

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from edge.cameras.camera import Camera
 from edge.cameras.station import CameraStation
+from edge.service.escalation import escalation_families
 from edge.service.hub import Hub
 from stream.sources.status import SourceState
 from stream.windows import LogHistogram
@@ -38,6 +39,10 @@ MLFLOW_NAMES = {
     "source/connects": "videodisco_camera_connects_total",
     "images/requests": 'rate(videodisco_http_requests_total{route="/detect"}[1m])',
     "images/latency_ms/p50|p95|p99": 'videodisco_stage_seconds{camera="images",stage="total"}',
+    "escalation/<count>": "videodisco_escalation_<count>_total",
+    "escalation/refused/<cause>": 'videodisco_escalation_refused_total{cause="<cause>"}',
+    "escalation/spooled": "videodisco_escalation_waiting",
+    "escalation/agreement/<camera>/<class>": 'videodisco_escalation_agreement{camera="<camera>", class="<class>"}',
     "cpu/percent": "rate(process_cpu_seconds_total[1m]) * 100",
     "memory/rss_mb": "process_resident_memory_bytes / 1e6",
 }
@@ -61,9 +66,24 @@ class StationCollector(Collector):
         yield _stages(cameras, self._hub.image_stages())
         yield from _counts(cameras)
         yield from _states(station)
+        yield self._absences(station)
         yield _model(station)
         yield self._depths()
         yield from self._images()
+        if (escalation := station.assembly.escalation()) is not None:
+            yield from escalation_families(escalation)
+
+    def _absences(self, station: CameraStation) -> Metric:
+        away = GaugeMetricFamily(
+            "videodisco_camera_away_seconds",
+            "For how long there has been nothing from it; 0 while it is live, paused or ended.",
+            labels=["camera"],
+        )
+        now_s = time.monotonic()
+        for name in tuple(station.listed):
+            absence = self._hub.absences.of(name, station.status_of(name, now_s))
+            away.add_metric([name], now_s - absence.since_s if absence else 0.0)
+        return away
 
     def _depths(self) -> Metric:
         depth = GaugeMetricFamily("videodisco_queue_depth", "What waits, by queue.", labels=["queue"])

@@ -6,9 +6,11 @@ import asyncio
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 from edge.cameras.station import CameraStation
 from edge.config import RunSettings
+from edge.service.absence import Absences
 from edge.service.configuration import ConfigDocument
 from edge.service.event_index import EventIndex
 from edge.service.feed import Feeds
@@ -35,6 +37,7 @@ class Hub:
     decoders: Executor = field(default_factory=lambda: ThreadPoolExecutor(usable_cores(), "picture"))
     encoders: Executor = field(default_factory=lambda: ThreadPoolExecutor(usable_cores(), "live"))
     feeds: Feeds = field(init=False)
+    absences: Absences = field(default_factory=Absences)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
@@ -90,10 +93,23 @@ class Hub:
         told = await station.apply(settings)
         for name in before - set(station.listed):
             self.feeds.forget(name)
+            self.absences.forget(name)
         self.settings = settings
         if self.models is not None:
             self.models.adapt(settings)
         return told
+
+    def standing(self, camera: str, now_s: float) -> dict[str, Any]:
+        """How a listed camera is, as answers say it; on the loop's thread."""
+        status = self.running.status_of(camera, now_s)
+        absence = self.absences.of(camera, status)
+        return {
+            "state": status.state.value,
+            "reason": absence.reason if absence else status.reason,
+            "state_s": round(now_s - status.since_s, 1),
+            "away_s": round(now_s - absence.since_s, 1) if absence else None,
+            "retry_in_s": None if status.retry_at_s is None else round(max(0.0, status.retry_at_s - now_s), 1),
+        }
 
     def image_stages(self) -> dict[str, LogHistogram]:
         """Seconds by stage of the pictures that were looked at."""

@@ -6,14 +6,14 @@ import asyncio
 import json
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 from aiohttp import WSMsgType, web
 from pydantic import Field
 
-from edge.service.feed import Feed, LivePicture, Look, Viewer, to_jpeg
+from edge.service.feed import Feed, LivePicture, Look, Viewer, scaled_to, to_jpeg
 from edge.service.hub import Hub
 from stream.frame import FrameResult, Pixels
 from stream.http.endpoints import Call, Endpoint, HttpError, Media, Result, Wire
@@ -35,8 +35,29 @@ _DELIMITER = f"\r\n--{_BOUNDARY}\r\n".encode()
 _CARD_SIZE = (640, 360)
 
 
-class LookQuery(Wire):
-    """What is drawn into pictures."""
+Width = Annotated[
+    int | None, Field(ge=16, le=8192, description="At most so wide, or somewhat more; the height follows.")
+]
+
+
+class SnapshotQuery(Wire):
+    """What one picture is to look like."""
+
+    boxes: bool = Field(default=True, description="Draw what was found.")
+    width: Width = None
+
+
+class LiveQuery(Wire):
+    """How much is wanted of moving pictures: for a small tile, little."""
+
+    width: Width = None
+    fps: Annotated[float | None, Field(gt=0, le=120, allow_inf_nan=False, description="At most so many a second.")] = (
+        None
+    )
+
+
+class MovingQuery(LiveQuery):
+    """The same, with what is drawn into them."""
 
     boxes: bool = Field(default=True, description="Draw what was found.")
 
@@ -54,8 +75,8 @@ class LiveViews:
                 "/cameras/{name}/snapshot.jpg",
                 self.snapshot,
                 "What it sees now",
-                query=LookQuery,
-                answers={200: Media("image/jpeg", "The whole picture.")},
+                query=SnapshotQuery,
+                answers={200: Media("image/jpeg", "The picture.")},
                 errors=(404,),
                 tag="live",
             ),
@@ -64,7 +85,7 @@ class LiveViews:
                 "/cameras/{name}/live.mjpeg",
                 self.mjpeg,
                 "Moving pictures for any browser",
-                query=LookQuery,
+                query=MovingQuery,
                 answers={200: Media("multipart/x-mixed-replace", "JPEG after JPEG, until you leave.")},
                 errors=(404,),
                 tag="live",
@@ -75,15 +96,16 @@ class LiveViews:
                 "/cameras/{name}/live",
                 self.websocket,
                 "Pictures and their detections",
+                query=LiveQuery,
                 answers={101: None},
                 errors=(404,),
                 tag="live",
                 lasting=True,
                 websocket=True,
                 description="A WebSocket. Each binary message is one picture: four bytes with the length of a JSON "
-                "object, big-endian; the object, as a line of predictions.jsonl with zones, age_ms and image_width, "
-                "image_height of the JPEG; and the JPEG, in which nothing is drawn. Each text message is a JSON "
-                "object with the camera's state, once a second. What you send is not looked at.",
+                "object, big-endian; the object, as a line of predictions.jsonl with zones and age_ms; and the JPEG. "
+                "Nothing is drawn in it, and it may be smaller than width and height, in whose pixels boxes are. Each "
+                "text message is a JSON object with the camera's state, once a second. What you send is not looked at.",
             ),
         ]
 
@@ -93,31 +115,31 @@ class LiveViews:
             picture = await viewer.next(SNAPSHOT_WITHIN_S)
         if picture is None:
             raise HttpError(503, f"there is no picture of {feed.name} just now", retry_after_s=5, cause="no_picture")
-        drawn: bool = call.query.boxes
         loop = asyncio.get_running_loop()
-        data = await loop.run_in_executor(self._hub.encoders, _whole, picture.result, drawn)
+        data = await loop.run_in_executor(self._hub.encoders, _snapshot, picture.result, call.query)
         return web.Response(body=data, content_type="image/jpeg", headers={"Cache-Control": "no-store"})
 
     async def mjpeg(self, call: Call) -> Result:
         feed = self._feed(call)
-        look = Look.DRAWN if call.query.boxes else Look.PLAIN
+        asked: MovingQuery = call.query
+        look = Look.DRAWN if asked.boxes else Look.PLAIN
         headers = {"Content-Type": f"multipart/x-mixed-replace; boundary={_BOUNDARY}", "Cache-Control": "no-store"}
         response = web.StreamResponse(headers=headers)
         await response.prepare(call.request)
         await response.write(_DELIMITER[2:])
-        with feed.watch(look) as viewer:
+        with feed.watch(look, width_px=asked.width, fps=asked.fps) as viewer:
             while feed.name in self._hub.running.listed:
-                picture = await viewer.next(STILL_THERE_S)
-                jpeg = picture.jpeg[look] if picture is not None else await self._card(feed)
+                picture = await viewer.next(max(STILL_THERE_S, 2 / viewer.fps))
+                jpeg = viewer.jpeg_of(picture) if picture is not None else await self._card(feed)
                 await response.write(_part(jpeg))
         return response
 
     async def websocket(self, call: Call) -> Result:
-        feed = self._feed(call)
+        feed, asked = self._feed(call), call.query
         websocket = await open_websocket(call)
         hearing = asyncio.create_task(_hear(websocket))
         try:
-            with feed.watch(Look.PLAIN) as viewer:
+            with feed.watch(Look.PLAIN, width_px=asked.width, fps=asked.fps) as viewer:
                 await self._send_all(websocket, feed, viewer)
         except ConnectionError:
             pass  # it is gone
@@ -136,19 +158,11 @@ class LiveViews:
                 await websocket.send_str(json.dumps(self._state(feed.name, now_s)))
             picture = await viewer.next(max(0.01, tell_s - now_s))
             if picture is not None:
-                await websocket.send_bytes(_message(picture))
+                await websocket.send_bytes(_message(picture, viewer.jpeg_of(picture)))
         await websocket.close()
 
     def _state(self, name: str, now_s: float) -> dict[str, Any]:
-        status = self._hub.running.status_of(name, now_s)
-        return {
-            "type": "state",
-            "camera": name,
-            "state": status.state.value,
-            "reason": status.reason,
-            "state_s": round(now_s - status.since_s, 1),
-            "retry_in_s": None if status.retry_at_s is None else round(max(0.0, status.retry_at_s - now_s), 1),
-        }
+        return {"type": "state", "camera": name, **self._hub.standing(name, now_s)}
 
     def _feed(self, call: Call) -> Feed:
         name = call.path["name"]
@@ -171,8 +185,8 @@ async def _hear(websocket: web.WebSocketResponse) -> None:
             return
 
 
-def _message(picture: LivePicture) -> bytes:
-    result, jpeg = picture.result, picture.jpeg[Look.PLAIN]
+def _message(picture: LivePicture, jpeg: bytes) -> bytes:
+    result = picture.result
     line = {
         "type": "picture",
         **picture.line,
@@ -199,11 +213,12 @@ def _part(jpeg: bytes) -> bytes:
     return head.encode() + jpeg + _DELIMITER
 
 
-def _whole(result: FrameResult, drawn: bool) -> bytes:  # noqa: FBT001 - for an executor, which passes by position
+def _snapshot(result: FrameResult, asked: SnapshotQuery) -> bytes:
     picture = result.frame.picture
     if picture is None:
         raise HttpError(503, "there is no picture just now", retry_after_s=5, cause="no_picture")
-    return to_jpeg(Overlay(zones=True).draw(picture, result) if drawn else picture, SNAPSHOT_QUALITY)
+    shown = Overlay(zones=True).draw(picture, result) if asked.boxes else picture
+    return to_jpeg(scaled_to(shown, asked.width or shown.shape[1]), SNAPSHOT_QUALITY)
 
 
 def _card(name: str, words: str) -> bytes:

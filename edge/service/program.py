@@ -19,10 +19,12 @@ from edge.cameras.station import CameraStation, Lasting
 from edge.page.page import PAGE
 from edge.report import RunReport
 from edge.run_folder import open_lasting_folder
+from edge.service.about import AboutRoom
 from edge.service.archive import Archive
 from edge.service.cameras import Cameras
 from edge.service.control import Control
 from edge.service.detect import Detection
+from edge.service.escalation import EscalationRoom
 from edge.service.event_index import EventIndex
 from edge.service.figures import StationCollector
 from edge.service.hub import Hub
@@ -130,12 +132,16 @@ class ServeProgram:
         self.hub.index = EventIndex(folder.path)
         return CameraStation(
             settings,
-            on_state=self._on_state,
+            on_state=self._tell_state,
             on_note=self._on_note,
             wrap_detector=self._wrap_detector,
             extra_sink=self.hub.feeds.sink,
             lasting=Lasting(folder, [self.hub.index], self.hub.image_metrics),
         )
+
+    def _tell_state(self, camera: str, status: SourceStatus) -> None:
+        self.hub.absences.tell(camera, status)
+        self._on_state(camera, status)
 
     async def _until_stopped(self, service: Service) -> None:
         await self._stopping.wait()
@@ -152,8 +158,8 @@ class ServeProgram:
         log.info("drained in %.1f s", time.monotonic() - begun_s)
 
     def _endpoints(self) -> list[Endpoint]:
-        rooms = (Detection(self.hub), Cameras(self.hub), LiveViews(self.hub), Archive(self.hub), Control(self.hub))
-        return [endpoint for room in rooms for endpoint in room.endpoints()]
+        rooms = (Detection, Cameras, LiveViews, Archive, Control, EscalationRoom, AboutRoom)
+        return [endpoint for room in rooms for endpoint in room(self.hub).endpoints()]
 
 
 def _warm_up(models: RequestModels) -> None:

@@ -62,6 +62,11 @@ class Demand:
                 self._holds[event_id] = replace(hold, end_s=until_s + self._post_roll_s)
 
     @property
+    def manual(self) -> bool:
+        """Whether the operator wants it."""
+        return self._manual
+
+    @property
     def any(self) -> bool:
         """Whether anything is wanted now, or may turn out to be wanted."""
         return self._mode != "off" or self._manual

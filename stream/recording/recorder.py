@@ -115,6 +115,11 @@ class SegmentRecorder:
     def stop_manual(self) -> None:
         self._demand.stop_manual()
 
+    @property
+    def manual(self) -> bool:
+        """Whether :meth:`start_manual` holds."""
+        return self._demand.manual
+
     def hold(self, event_id: str, from_s: float) -> None:
         """An event has begun at ``from_s``: record it, with its pre-roll. In the mode ``off`` this does nothing."""
         self._demand.hold(event_id, from_s)

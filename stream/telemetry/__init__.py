@@ -22,6 +22,12 @@ class MlflowSettings(Settings):
     uri: str | None = Field(
         None, description="Tracking server or store; without one, a SQLite file in the project folder."
     )
+    ui_url: str | None = Field(
+        None,
+        max_length=2000,
+        pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?$",
+        description="Where people see MLflow's pages, for links to them; empty takes a uri that is http(s).",
+    )
     experiment: str = Field("videodisco", min_length=1, max_length=250, description="The MLflow experiment.")
     run_name: str | None = Field(
         None, max_length=250, description="The MLflow run's name; without one, that of the run's folder."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from stream.errors import UsageError
 from stream.redaction import redact_url
@@ -47,6 +48,16 @@ def destination(settings: MlflowSettings, project: Path) -> Destination:
             f"or sqlite:///FOLDER/mlflow.db."
         )
     return Destination(uri, None)
+
+
+def page_of(settings: MlflowSettings) -> str | None:
+    """Where people look at runs in a browser, without credentials; None where that is not known."""
+    if settings.ui_url is not None:
+        return settings.ui_url.rstrip("/")
+    parts = urlsplit(settings.uri or "")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return None
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
 
 
 def trouble_with(where: Destination) -> str:

@@ -133,6 +133,17 @@ class Journal:
         """One window's metrics; ``step`` counts windows, ``at`` is its end in seconds since the epoch."""
         self._put(records.window(metrics, step, at))
 
+    def run_id(self) -> str | None:
+        """The MLflow run's id; None before the courier has reached the server. Reads the spool's disk."""
+        if self._thread is None:
+            return None
+        try:
+            items = self._spool.peek(1, self.session)
+        except SinkError:
+            return None
+        found = records.decode(items[0].payload).get("run_id") if items else None
+        return None if found is None else str(found)
+
     def artifact(self, reference: ArtifactRef) -> None:
         """A file that is complete while the run goes on."""
         self._put(records.artifact(reference))

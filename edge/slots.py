@@ -27,3 +27,8 @@ def plan_slots(cores: int, *, workers: int | None = None, cameras: int | None = 
     if workers is None:
         return SlotPlan(workers=cores, threads=1)
     return SlotPlan(workers=workers, threads=max(1, cores // workers))
+
+
+def every_plan(cores: int) -> list[SlotPlan]:
+    """All plans that use every core evenly, from the one for throughput to the one for latency."""
+    return [SlotPlan(workers, cores // workers) for workers in range(cores, 0, -1) if cores % workers == 0]

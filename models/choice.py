@@ -10,17 +10,14 @@ import contextlib
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
-
 from models.catalogue import cpu_flags
 from models.providers import default_device
-from models.session import available_providers
 from stream.errors import OutputError
 from stream.home import home
 
@@ -36,7 +33,9 @@ LEAST_GAIN = 1.1
 class Tried:
     """One device on the model: pictures a second, and how its boxes agree with those of the CPU.
 
-    ``f1`` is None where too few things were found to tell; ``problem`` says why it cannot run the model at all.
+    ``pictures_per_cpu_s`` are those of a second of processor time, whoever else uses the machine; 0 where that was not
+    looked at. ``f1`` is None where too few things were found to tell; ``problem`` says why it cannot run the model at
+    all.
     """
 
     device: str
@@ -45,6 +44,7 @@ class Tried:
     f1: float | None = None
     boxes: int = 0
     problem: str = ""
+    pictures_per_cpu_s: float = 0.0
 
     @property
     def agrees(self) -> bool:
@@ -55,8 +55,17 @@ class Tried:
             return f"{self.device}: {self.problem}"
         if self.device == "cpu":
             return f"{self.device} {self.pictures_per_s:.1f} a second"
-        judged = f"F1 {self.f1:.3f} on {self.boxes} boxes" if self.f1 is not None else "too few boxes to judge it by"
-        return f"{self.device} {self.pictures_per_s:.1f} a second, {judged}{'' if self.agrees else ': not used'}"
+        return f"{self.device} {self.pictures_per_s:.1f} a second, {self.judgement}"
+
+    @property
+    def judgement(self) -> str:
+        """How it agrees with the CPU, and whether that is enough; empty for the CPU itself."""
+        if self.device == "cpu" or self.problem:
+            return ""
+        if self.f1 is None:
+            return "too few boxes to judge by: not used"
+        judged = f"F1 {self.f1:.3f} on {self.boxes} boxes"
+        return judged if self.agrees else f"{judged}: not used"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +83,18 @@ class Choice:
     measured_at: str
     tried: tuple[Tried, ...]
 
+    @property
+    def pictures_per_s(self) -> float:
+        """What the chosen device makes."""
+        return next((each.pictures_per_s for each in self.tried if each.device == self.device), 0.0)
+
+    @property
+    def slots(self) -> str:
+        return f"{self.workers} x {self.threads} thread{'s' if self.threads > 1 else ''}"
+
     def __str__(self) -> str:
         words = "; ".join(str(each) for each in self.tried)
-        return f"{self.device} ({words}; at {self.width}x{self.height}, {self.workers} x {self.threads} threads)"
+        return f"{self.device} ({words}; at {self.width}x{self.height}, {self.slots})"
 
 
 def best(tried: Sequence[Tried]) -> str:
@@ -85,6 +103,17 @@ def best(tried: Sequence[Tried]) -> str:
     default = fit.get(default_device([each.provider for each in tried]), fit["cpu"])
     winner = max(fit.values(), key=lambda each: each.pictures_per_s)
     return (winner if winner.pictures_per_s >= LEAST_GAIN * default.pictures_per_s else default).device
+
+
+def judged_as(choice: Choice, former: Choice | None) -> Choice:
+    """New speeds with the agreement that was found formerly, for a measurement without pictures to judge by."""
+    known = {each.provider: each for each in former.tried if not each.problem} if former else {}
+    tried = tuple(
+        replace(each, f1=known[each.provider].f1, boxes=known[each.provider].boxes) if each.provider in known else each
+        for each in choice.tried
+    )
+    confidence = former.confidence if former else choice.confidence
+    return replace(choice, tried=tried, device=best(tried), confidence=confidence)
 
 
 def keep(choice: Choice) -> None:
@@ -109,14 +138,29 @@ def kept(sha256: str, workers: int, threads: int) -> Choice | None:
 
 def all_kept() -> list[Choice]:
     """All choices that hold on this machine as it is now, the newest first."""
+    return sorted(_found("*"), key=lambda choice: choice.measured_at, reverse=True)
+
+
+def kept_of(sha256: str) -> list[Choice]:
+    """Those of one model, the fastest first."""
+    return sorted(_found(sha256), key=lambda choice: choice.pictures_per_s, reverse=True)
+
+
+def _found(sha256: str) -> Iterator[Choice]:
     with contextlib.suppress(OutputError):
-        found = (home() / "providers").glob(f"*-{_digest()}-*.json")
-        return sorted(filter(None, map(_read, found)), key=lambda choice: choice.measured_at, reverse=True)
-    return []
+        paths = list((home() / "providers").glob(f"{sha256}-*.json"))
+        # Only where there are any is it worth asking the libraries who they are.
+        digest = _digest() if paths else ""
+        yield from filter(None, (_read(path) for path in paths if f"-{digest}-" in path.name))
 
 
 def facts() -> dict[str, str]:
     """What a measurement depends on besides the model and the cores."""
+    # Imported here, for cards are shown without it where nothing was measured.
+    import onnxruntime
+
+    from models.session import available_providers
+
     try:
         openvino = metadata.version("openvino")
     except metadata.PackageNotFoundError:

@@ -14,17 +14,19 @@ import pytest
 from edge.config import DetectorSettings
 from edge.inventory import inventory
 from edge.loaded_model import LoadedModel
-from edge.slots import SlotPlan
+from edge.slots import SlotPlan, every_plan
 from models import choice as choices
 from models import session as sessions
 from models import trying
-from models.catalogue import find
-from models.choice import Choice, Tried, best, keep, kept
+from models.catalogue import FLOAT, INT8, find
+from models.choice import Choice, Tried, best, judged_as, keep, kept, kept_of
 from models.providers import CPU, CUDA, OPENVINO
 from models.session import Session
+from models.shelf.cards import all_cards, table
 from models.trying import Throughput
 from stream.errors import ModelError
 from stream.home import home
+from stream.machine import usable_cores
 from tests import model_files
 from tests.commands import videodisco
 
@@ -74,6 +76,26 @@ def test_a_choice_holds_for_this_model_and_these_cores() -> None:
     assert choices.all_kept() == [choice]
 
 
+def test_the_choices_of_one_model_are_found_the_fastest_first() -> None:
+    slow, fast = chosen("cpu", workers=2), chosen("openvino", workers=1, threads=2)
+    fast = replace(fast, tried=(CPU_FIRST, Tried("openvino", OPENVINO, 40.0, 0.99, 100)))
+    for each in (slow, fast, chosen("cpu", "1" * 64)):
+        keep(each)
+    assert kept_of("0" * 64) == [fast, slow]
+    assert kept_of("2" * 64) == []
+
+
+def test_new_speeds_keep_the_agreement_that_was_found_with_pictures() -> None:
+    """Noise tells how fast, not whether the boxes agree; and what another precision agreed by says nothing."""
+    noisy = replace(chosen("cpu"), tried=(CPU_FIRST, Tried("openvino", "OpenVINO bfloat16", 44.0)))
+    assert judged_as(noisy, None) == noisy
+    former = replace(chosen("openvino"), tried=(CPU_FIRST, Tried("openvino", "OpenVINO bfloat16", 40.0, 0.99, 100)))
+    judged = judged_as(noisy, former)
+    assert (judged.device, judged.tried[1]) == ("openvino", Tried("openvino", "OpenVINO bfloat16", 44.0, 0.99, 100))
+    other = replace(former, tried=(CPU_FIRST, Tried("openvino", "OpenVINO", 40.0, 0.99, 100)))
+    assert judged_as(noisy, other).device == "cpu"
+
+
 def test_a_choice_ends_with_the_versions_it_was_measured_with(monkeypatch: pytest.MonkeyPatch) -> None:
     keep(chosen("cpu"))
     monkeypatch.setattr(metadata, "version", lambda name: "2099.1")
@@ -90,11 +112,10 @@ def test_a_damaged_choice_is_none(content: str) -> None:
 
 
 def test_every_device_is_tried_and_the_reasons_are_kept(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trying, "TURN_S", 0.02)
     monkeypatch.setattr(trying, "available_providers", lambda: [CUDA, CPU])
     cuda_is_said_to_be_here(monkeypatch)
     pictures = [np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8) for seed in range(8)]
-    choice = trying.choose(find(str(model)), pictures, workers=2, threads=1, confidence=0.4)
+    choice = trying.choose(find(str(model)), pictures, workers=2, threads=1, confidence=0.4, seconds=0.1)
     cuda, cpu = choice.tried
     assert choice.device == "cpu"
     assert cpu.pictures_per_s > 10
@@ -177,3 +198,34 @@ def test_the_command_measures_and_remembers(model: Path, carphone_clip: Path, tm
     told = [json.loads(path.read_text()) for path in (home() / "providers").iterdir()]
     assert {each["model"] for each in told} == {"mine"}
     assert all(each["host"]["onnxruntime"] for each in told)
+
+
+@pytest.mark.slow
+def test_a_bench_of_every_plan_is_remembered_and_shown(model: Path, carphone_clip: Path, tmp_path: Path) -> None:
+    assert "not measured here" in videodisco("models", "show", model, cwd=tmp_path).out
+    noisy = videodisco("models", "bench", model, "--seconds", "0.1", cwd=tmp_path)
+    assert (noisy.code, noisy.err) == (0, "")
+    assert noisy.out.startswith("mine at 64x64, ")
+    assert "run takes " in noisy.out
+    ended = videodisco("models", "bench", model, "--clip", carphone_clip, "--seconds", "0.1", "--json", cwd=tmp_path)
+    told = json.loads(ended.out)
+    plans = every_plan(usable_cores())
+    assert [(each["workers"], each["threads"]) for each in told["plans"]] == [(p.workers, p.threads) for p in plans]
+    assert told["host"]["onnxruntime"]
+    for plan in told["plans"]:
+        cpu = next(each for each in plan["tried"] if each["device"] == "cpu")
+        assert cpu["pictures_per_s"] > 10
+        assert cpu["pictures_per_cpu_s"] > 10
+    shown = json.loads(videodisco("models", "show", model, "--json", cwd=tmp_path).out)
+    fastest = kept_of(told["sha256"])[0]
+    assert shown["pictures_per_s"] == fastest.pictures_per_s
+    assert shown["speed"].startswith(f"{fastest.pictures_per_s:.1f} pictures of 64x64 a second with {fastest.device}")
+
+
+def test_what_was_measured_is_in_the_list() -> None:
+    sha256 = find(FLOAT).sha256
+    keep(chosen("cpu", sha256))
+    rows = {row.split()[0]: row for row in table(all_cards())}
+    place = rows["NAME"].index("HERE")
+    assert rows[FLOAT][place:].split()[0] == "20/s"
+    assert rows[INT8][place:].split()[0] == "?"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.slots import SlotPlan, plan_slots
+from edge.slots import SlotPlan, every_plan, plan_slots
 from stream import machine
 from stream.timestamps import PtsRepair
 
@@ -38,6 +38,11 @@ def test_slots_use_every_core_and_obey_the_user() -> None:
     assert plan_slots(4) == SlotPlan(workers=4, threads=1)
     assert plan_slots(4, workers=1) == SlotPlan(workers=1, threads=4)
     assert plan_slots(2, workers=8) == SlotPlan(workers=8, threads=1)
+
+
+def test_every_plan_uses_every_core() -> None:
+    assert [str(plan) for plan in every_plan(6)] == ["6 x 1 thread", "3 x 2 threads", "2 x 3 threads", "1 x 6 threads"]
+    assert every_plan(1) == [SlotPlan(1, 1)]
 
 
 @given(st.lists(st.none() | st.integers(-1000, 1000), max_size=50))

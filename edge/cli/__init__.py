@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from edge.cli import bench, cameras, checks, config, dataset, probe, quantize, run, serve
+from edge.cli import bench, cameras, checks, config, dataset, models_bench, probe, quantize, run, serve
 from models import cli as models_cli
 
 
@@ -19,4 +19,6 @@ def mount(app: typer.Typer) -> None:
     app.command("bench")(bench.bench)
     app.add_typer(config.app, name="config")
     app.add_typer(dataset.app, name="dataset")
-    models_cli.app.command("quantize")(quantize.quantize)  # it joins clips and models, which models alone may not
+    # These two join clips and models, which models alone may not.
+    models_cli.app.command("quantize")(quantize.quantize)
+    models_cli.app.command("bench")(models_bench.bench)

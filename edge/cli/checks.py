@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from edge.cli.console import Terminal
 
 
 def checks(
@@ -25,18 +27,24 @@ def checks(
 
     console = Terminal()
     if measure is not None:
-        from edge.device_choice import measure_devices
+        from edge.device_choice import measure_devices, plans_used
+        from stream.machine import usable_cores
 
-        for choice in measure_devices(measure, model, confidence=conf):
+        for choice in measure_devices(model, plans_used(usable_cores()), clip=measure, confidence=conf):
             console.print(f"{choice.model}: {choice}", soft_wrap=True)
-        load, cores = os.getloadavg()[0], os.cpu_count() or 1
-        if load > cores:
-            console.print(
-                f"other programs were busy (load {load:.1f} on {cores} cores): measure again when it is quiet"
-            )
+        say_if_busy(console)
         return
     for title, facts in inventory():
         table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
         for name, value in facts:
             table.add_row(name, value)
         console.print(table)
+
+
+def say_if_busy(console: Terminal) -> None:
+    """A measurement on a busy machine is worth less, and whoever asked for it should know."""
+    import os
+
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > cores:
+        console.print(f"other programs were busy (load {load:.1f} on {cores} cores): measure again when it is quiet")

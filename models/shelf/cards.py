@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from models import choice
 from models.catalogue import FILE, SHELF, Candidate, bundled_names, look_up
 from models.shelf import store, trial
 from models.shelf.manifest import InputCard
@@ -40,6 +41,8 @@ class Card:
     sha256: str
     signature: str
     speed: str
+    pictures_per_s: float | None
+    """The fastest that was measured here, None where nothing was."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -69,7 +72,7 @@ def card(name_or_path: str) -> Card:
     """
     found = look_up(name_or_path)
     told = _of_file(found) if found.where == FILE else _of_card(found)
-    measured = trial.kept(found.sha256)
+    benched, tried = choice.kept_of(found.sha256), trial.kept(found.sha256)
     return Card(
         name=found.name,
         where=found.where,
@@ -77,7 +80,8 @@ def card(name_or_path: str) -> Card:
         size_bytes=len(found.content),
         sha256=found.sha256,
         signature=signature_of(found, machine_policy().trusted_keys),
-        speed=str(measured) if measured else "",
+        speed="; ".join([*map(_benched, benched), *([str(tried)] if tried else [])]),
+        pictures_per_s=benched[0].pictures_per_s if benched else 1e3 / tried.milliseconds if tried else None,
         **told,
     )
 
@@ -96,7 +100,7 @@ def signature_of(found: Candidate, keys: Sequence[Path]) -> str:
 def table(cards: Sequence[Card | Broken]) -> Iterator[str]:
     """A line a model under a line of headings."""
     rows: list[tuple[str, ...]] = [
-        ("NAME", "TASK", "FAMILY", "CLASSES", "INPUT", "PRECISION", "LICENCE", "MB", "SIGNED")
+        ("NAME", "TASK", "FAMILY", "CLASSES", "INPUT", "PRECISION", "LICENCE", "MB", "HERE", "SIGNED")
     ]
     rows += [_row(each) for each in cards if isinstance(each, Card)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -120,7 +124,7 @@ def lines(shown: Card) -> Iterator[str]:
         "file": f"{shown.path}, {shown.size_bytes / 1e6:.1f} MB",
         "sha256": shown.sha256,
         "signature": shown.signature,
-        "speed": shown.speed or "not measured here: videodisco models show --measure",
+        "speed": shown.speed or "not measured here: videodisco models bench",
     }
     width = max(map(len, facts))
     return (f"{name:{width}}  {value}" for name, value in facts.items())
@@ -141,7 +145,15 @@ def _row(shown: Card) -> tuple[str, ...]:
         shown.licence.partition(" (")[0][:24] or "?",
     )
     size = f"{shown.size_bytes / 1e6:.1f}"
-    return shown.name, shown.task, shown.family, count, shown.input, precision, licence, size, signed
+    speed = f"{shown.pictures_per_s:.0f}/s" if shown.pictures_per_s is not None else "?"
+    return shown.name, shown.task, shown.family, count, shown.input, precision, licence, size, speed, signed
+
+
+def _benched(measured: choice.Choice) -> str:
+    return (
+        f"{measured.pictures_per_s:.1f} pictures of {measured.width}x{measured.height} a second with {measured.device},"
+        f" {measured.slots}"
+    )
 
 
 def _of_card(found: Candidate) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class RunLog:
                 experiment=self._settings.mlflow.experiment,
                 run_name=self._settings.mlflow.run_name or self._folder.name,
                 started_at=time.time(),
+                keep_days=self._settings.mlflow.keep_days,
                 params={
                     **identity,
                     "config_hash": fingerprint(self._settings),

@@ -57,6 +57,7 @@ class RunLog:
                     started_at=self._started_at,
                     params=params,
                     tags=model_tags,
+                    keep_days=self._settings.mlflow.keep_days,
                 )
             )
             self._journal.start_courier()
@@ -70,11 +71,11 @@ class RunLog:
             self._journal.window({**metrics, **self.also(), **self._process.sample()}, self._step, time.time())
             self._step += 1
 
-    def artifact(self, path: Path, folder: str) -> None:
     def mlflow_run_id(self) -> str | None:
         """The MLflow run's id; None before MLflow has heard of the run. Reads a disk."""
         return self._journal.run_id() if self._journal is not None else None
 
+    def artifact(self, path: Path, folder: str) -> None:
         """Log a file that will not change any more, below ``folder`` of the run's artifacts."""
         if self._journal is not None and self.first_result_s is not None:
             self._journal.artifact(ArtifactRef(path, folder))

@@ -223,3 +223,53 @@ def test_a_store_that_cannot_be_written_is_not_now(spool: Spool, deliverer: Deli
     with pytest.raises(NotNowError):
         deliver_all(deliverer, "s")
     assert spool.depth() == 2
+
+
+DAY_S = 86_400.0
+
+
+def test_a_run_of_several_days_has_a_child_for_each_day_and_an_outline_itself(
+    spool: Spool, deliverer: Deliverer, where: Destination, client: MlflowClient
+) -> None:
+    every_s = 1200.0
+    steps = int(2.5 * DAY_S / every_s)
+    windows = [records.window({"m": float(step)}, step, AT + step * every_s) for step in range(steps)]
+    record(spool, "long", begin(where, "long"), *windows, records.finish("FINISHED", {}, AT + 2.5 * DAY_S))
+    deliver_all(deliverer, "long")
+
+    parent = run_named(client, "long")
+    first, second = run_named(client, "long 2026-09-22"), run_named(client, "long 2026-09-23")
+    a_day = int(DAY_S / every_s)
+    assert steps_of(client, "long 2026-09-22") == list(range(a_day, 2 * a_day))
+    assert steps_of(client, "long 2026-09-23") == list(range(2 * a_day, steps))
+    outline = steps_of(client, "long")
+    assert outline[:a_day] == list(range(a_day))
+    assert len(outline) - a_day == pytest.approx(36, abs=1)  # one an hour of a day and a half
+    for child in (first, second):
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert child.info.status == "FINISHED"
+    assert first.info.end_time == second.info.start_time == round((AT + 2 * DAY_S) * 1000)
+
+
+def test_days_are_kept_as_long_as_they_were_asked_for(
+    spool: Spool, deliverer: Deliverer, where: Destination, client: MlflowClient
+) -> None:
+    windows = [records.window({"m": 1.0}, day, AT + day * DAY_S) for day in range(5)]
+    record(spool, "kept", begin(where, "kept") | {"keep_days": 2}, *windows)
+    deliver_all(deliverer, "kept")
+    children = client.search_runs([run_named(client, "kept").info.experiment_id], "attributes.run_name LIKE 'kept 2%'")
+    assert sorted(str(run.info.run_name) for run in children) == ["kept 2026-09-24", "kept 2026-09-25"]
+
+
+def test_a_day_that_somebody_deleted_is_made_anew_and_one_that_is_over_is_let_go(
+    spool: Spool, deliverer: Deliverer, where: Destination, client: MlflowClient
+) -> None:
+    record(spool, "holes", begin(where, "holes"), records.window({"m": 1.0}, 0, AT + DAY_S))
+    deliver_all(deliverer, "holes")
+    client.delete_run(run_named(client, "holes 2026-09-22").info.run_id)
+    record(
+        spool, "holes", records.window({"m": 1.0}, 1, AT + 2 * DAY_S), records.finish("FINISHED", {}, AT + 3 * DAY_S)
+    )
+    deliver_all(deliverer, "holes")
+    assert run_named(client, "holes").info.status == "FINISHED"
+    assert steps_of(client, "holes 2026-09-23") == [1]

@@ -394,5 +394,6 @@ def test_the_begin_record_holds_all_that_a_later_run_needs() -> None:
         "run_name": "a run",
         "started_at": 1.0,
         "params": {},
+        "keep_days": None,
         "tags": {},
     }

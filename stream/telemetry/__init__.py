@@ -33,6 +33,9 @@ class MlflowSettings(Settings):
         None, max_length=250, description="The MLflow run's name; without one, that of the run's folder."
     )
     window_s: float = Field(10.0, ge=0.5, le=600, description="Length of a rolling window: one batch of metrics each.")
+    keep_days: int | None = Field(
+        None, ge=1, le=3650, description="Of a run that goes on for days, each day a child run: how many are kept."
+    )
     wait: bool = Field(
         default=False,
         description="Wait at the end until the run is delivered instead of leaving it to the child. For containers.",

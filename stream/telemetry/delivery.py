@@ -21,13 +21,12 @@ from mlflow.tracking import MlflowClient
 from stream.errors import VideoDiscoError
 from stream.redaction import redact_url
 from stream.spool import Item, Spool
-from stream.telemetry import records
+from stream.telemetry import days, records
+from stream.telemetry.days import SESSION_TAG
 from stream.telemetry.destination import sqlite_file
 from stream.telemetry.records import Record
 
 log = logging.getLogger(__name__)
-
-SESSION_TAG = "videodisco.session"
 
 # MLflow's own limits of one request and of one value.
 METRICS_A_BATCH = 1000
@@ -114,7 +113,7 @@ class Deliverer:
         if not items:
             return False
         client, run_id = self._run(session)
-        batch = _leading_windows(items)
+        batch = _leading_windows(items, session.begin)
         try:
             if batch:
                 self._deliver_windows(client, run_id, session, batch)
@@ -123,6 +122,7 @@ class Deliverer:
         except RunGoneError:
             # a store that was emptied: the next step makes the run anew
             del session.begin["run_id"]
+            session.begin.pop("days", None)
             self._remember(session)
             raise
         return True
@@ -135,7 +135,7 @@ class Deliverer:
         client, run_id = self._run(session)
         last_at = session.begin["last_at"] if "last_at" in session.begin else session.begin["started_at"]
         try:
-            self._terminate(client, run_id, "KILLED", last_at)
+            self._terminate(client, run_id, session, "KILLED", last_at)
         except (RefusedError, RunGoneError) as exc:
             log.warning("run %s, whose process died, cannot be closed and is let go: %s", run_id, exc)
         self._spool.ack([session.begin_id])
@@ -170,11 +170,8 @@ class Deliverer:
         self, client: MlflowClient, run_id: str, session: Session, batch: Sequence[tuple[Item, Record]]
     ) -> None:
         """One request for all; window by window where the store refuses one of them."""
-        metrics = [
-            metric for _, record in batch for metric in _metrics(record["metrics"], record["at"], record["step"])
-        ]
         try:
-            _log_metrics(client, run_id, metrics)
+            self._log_windows(client, run_id, session, [record for _, record in batch])
         except RefusedError as exc:
             if len(batch) > 1:
                 for each in batch:
@@ -184,6 +181,18 @@ class Deliverer:
         session.begin["last_at"] = batch[-1][1]["at"]
         self._remember(session)
         self._spool.ack([item.id for item, _ in batch])
+
+    @staticmethod
+    def _log_windows(client: MlflowClient, run_id: str, session: Session, windows: Sequence[Record]) -> None:
+        """Windows of one day: into the run itself on its first day, later into the day's own and an outline here."""
+        day = days.day_of(session.begin, windows[0]["at"])
+        if not day:
+            _log_metrics(client, run_id, _metrics_of(windows))
+            return
+        with _mlflow_errors():
+            day_run_id = days.run_of(client, session.name, session.begin, run_id, day)
+        _log_metrics(client, day_run_id, _metrics_of(windows))
+        _log_metrics(client, run_id, _metrics_of(days.outline(session.begin, windows)))
 
     def _deliver_one(self, client: MlflowClient, run_id: str, session: Session, item: Item) -> None:
         record = records.decode(item.payload)
@@ -197,7 +206,7 @@ class Deliverer:
                 _log_metrics(client, run_id, _metrics(record["metrics"], record["at"], 0))
                 if record["note"]:
                     _set_tag(client, run_id, NOTE_TAG, record["note"])
-                self._terminate(client, run_id, record["status"], record["at"])
+                self._terminate(client, run_id, session, record["status"], record["at"])
                 done.append(session.begin_id)
         except RefusedError as exc:
             log.warning("a record (%s) was refused and is dropped: %s", record["kind"], exc)
@@ -205,8 +214,9 @@ class Deliverer:
         self._spool.ack(done)
 
     @staticmethod
-    def _terminate(client: MlflowClient, run_id: str, status: str, at: float) -> None:
+    def _terminate(client: MlflowClient, run_id: str, session: Session, status: str, at: float) -> None:
         with _mlflow_errors():
+            days.end_last(client, session.begin, status, at)
             client.set_terminated(run_id, status=status, end_time=_milliseconds(at))
 
 
@@ -221,7 +231,7 @@ def _establish(client: MlflowClient, session: Session) -> str:
         run = client.create_run(
             experiment_id,
             start_time=_milliseconds(begin["started_at"]),
-            tags={SESSION_TAG: session.name, "mlflow.source.name": "videodisco", "mlflow.source.type": "LOCAL"},
+            tags={**days.SOURCE_TAGS, SESSION_TAG: session.name},
             run_name=begin["run_name"],
         )
         run_id = str(run.info.run_id)
@@ -240,8 +250,8 @@ def _experiment_id(client: MlflowClient, name: str, artifact_root: str | None) -
     return str(client.create_experiment(name, artifact_location=artifact_root))
 
 
-def _leading_windows(items: Sequence[Item]) -> list[tuple[Item, Record]]:
-    """The windows at the head of ``items`` that fit into one request; a larger one alone."""
+def _leading_windows(items: Sequence[Item], begin: Record) -> list[tuple[Item, Record]]:
+    """The windows of one day at the head of ``items`` that fit into one request; a larger one alone."""
     batch: list[tuple[Item, Record]] = []
     metrics = 0
     for item in items:
@@ -251,12 +261,18 @@ def _leading_windows(items: Sequence[Item]) -> list[tuple[Item, Record]]:
         metrics += len(record["metrics"])
         if batch and metrics > METRICS_A_BATCH:
             break
+        if batch and days.day_of(begin, record["at"]) != days.day_of(begin, batch[0][1]["at"]):
+            break
         batch.append((item, record))
     return batch
 
 
 def _metrics(values: Mapping[str, float], at: float, step: int) -> list[Metric]:
     return [Metric(name[:KEY_CHARS], value, _milliseconds(at), step) for name, value in values.items()]
+
+
+def _metrics_of(windows: Sequence[Record]) -> list[Metric]:
+    return [metric for each in windows for metric in _metrics(each["metrics"], each["at"], each["step"])]
 
 
 def _log_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:

@@ -36,6 +36,8 @@ class RunDescription:
     started_at: float
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    keep_days: int | None = None
+    """Of a session of several days: how many are kept, None for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ def begin(description: RunDescription, where: Destination) -> Record:
         "started_at": description.started_at,
         "params": dict(description.params),
         "tags": dict(description.tags),
+        "keep_days": description.keep_days,
     }
 
 

@@ -99,7 +99,9 @@ class CloudService:
             self._samples.tick()
 
     async def _ready(self) -> str | None:
-        return "it is about to stop" if self._stop.is_set() else None
+        if self._stop.is_set():
+            return "it is about to stop"
+        return "answers cannot be kept: is the disk full?" if self._refinery.unkept_s else None
 
     def _make_refinery(self) -> Refinery:
         batches, crops, kept = self._settings.batches, self._settings.crops, self._settings.results

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from stream.errors import VideoDiscoError
 
+STORAGE = "storage"
+"""The code of what cannot be kept, and so is not given."""
+
 
 class ItemError(VideoDiscoError):
     """``code`` is one word for machines; ``retry``: the same question may be answered later."""
@@ -46,6 +49,10 @@ class ItemError(VideoDiscoError):
     @classmethod
     def upstream(cls, reason: str) -> ItemError:
         return cls("failed", f"the service behind the refiner has no answer: {reason}", retry=True)
+
+    @classmethod
+    def storage(cls) -> ItemError:
+        return cls(STORAGE, "the refiner cannot keep its answer; send the crop again", retry=True)
 
     @classmethod
     def stopping(cls) -> ItemError:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from cloud.errors import ItemError
 from cloud.questions import Outcome, Question
-from cloud.refinery import BusyError, Refinery
+from cloud.refinery import BusyError, Refinery, StorageError
 from stream import wire
 from stream.http.endpoints import JSON, Call, Endpoint, Form, FormBody, HttpError, Result, Wire
 from stream.wire import JPEG, LIMITS, REFINE_PATH, RefineItems, RefineReply, TooLargeError, WireError
@@ -41,6 +41,7 @@ class Handlers:
                 "Look again at crops",
                 body=FormBody(("<key>",), (JPEG,), RefineForm, max_bytes=LIMITS.max_body_bytes),
                 answers={200: RefineReply},
+                errors=(503,),
                 description=_DESCRIPTION.strip(),
                 tag="refine",
             )
@@ -53,6 +54,9 @@ class Handlers:
         except BusyError as exc:
             sentence = "the refiner has no room for these crops; come again"
             raise HttpError(429, sentence, retry_after_s=exc.wait_s, cause="refine_queue") from exc
+        except StorageError as exc:
+            sentence = "the refiner cannot keep answers, its disk may be full, and gives none that it cannot keep"
+            raise HttpError(503, sentence, retry_after_s=exc.wait_s, cause="storage") from exc
         pairs = zip(questions, outcomes, strict=True)
         body = wire.encode_reply([_answer(question.key, outcome) for question, outcome in pairs])
         return web.Response(body=body, content_type=JSON)

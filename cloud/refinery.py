@@ -13,7 +13,7 @@ from typing import Any
 from cloud.batching import Admission, BatchLimits
 from cloud.crops import CropLimits, look_at
 from cloud.dispatch import Dispatcher, Ticket
-from cloud.errors import ItemError
+from cloud.errors import STORAGE, ItemError
 from cloud.figures import Figures
 from cloud.questions import Outcome, Question, Verdict, decode, encode
 from cloud.refiners.base import Opinion, Refiner
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 Learn = Callable[[Question, Outcome], None]
 """Told of each new answer once, after it was stored."""
+
+UNKEPT_PAUSE_S = 5.0
+"""After an answer could not be stored nothing is worked on for so long; then it is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,35 @@ class RefineryLimits:
     decoders: int
 
 
-class BusyError(Exception):
-    """There is no room; come again after ``wait_s``."""
+class NotNowError(Exception):
+    """There are no answers just now; come again after ``wait_s``."""
 
     def __init__(self, wait_s: float) -> None:
-        super().__init__(f"no room for {wait_s:.1f} s")
+        super().__init__(f"come again in {wait_s:.1f} s")
         self.wait_s = wait_s
+
+
+class BusyError(NotNowError):
+    """There is no room."""
+
+
+class StorageError(NotNowError):
+    """Answers cannot be kept: the disk is full, most likely."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """The key was used before: ``how`` is replayed, or conflict."""
+
+    how: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A crop as the refiner wants it."""
+
+    prepared: Any
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +82,7 @@ class _Entry:
 
 
 class Refinery:
-    """Belongs to the loop it is used on; threads decode, infer and store."""
+    """Belongs to the loop it is used on; threads look up, decode, infer and store."""
 
     def __init__(
         self,
@@ -81,6 +107,7 @@ class Refinery:
         )
         self._working: dict[Name, _Entry] = {}
         self._storing = True
+        self._idle_until_s = 0.0
         self._closed = False
 
     @property
@@ -88,11 +115,17 @@ class Refinery:
         """Crops that wait for a batch."""
         return self._dispatcher.waiting
 
+    @property
+    def unkept_s(self) -> float:
+        """For how long nothing is worked on, because answers cannot be kept; 0: they can, as far as is known."""
+        return max(0.0, self._idle_until_s - self._clock())
+
     async def answer(self, client: str, questions: Sequence[Question], budget_s: float) -> list[Outcome]:
         """An answer to each question, in order, within ``budget_s``; who is cancelled is not worked for any longer.
 
         Raises:
             BusyError: there is no room for all of them.
+            StorageError: one of the answers cannot be kept.
         """
         deadline_s = self._clock() + budget_s
         names = [Name(client, question.key) for question in questions]
@@ -105,7 +138,10 @@ class Refinery:
             self._wait(name, entry, question, budget_s)
             for name, entry, question in zip(names, entries, questions, strict=True)
         )
-        return await asyncio.gather(*waits)
+        outcomes = await asyncio.gather(*waits)
+        if any(isinstance(outcome, ItemError) and outcome.code == STORAGE for outcome in outcomes):
+            raise StorageError(self.unkept_s)
+        return outcomes
 
     async def close(self) -> None:
         """Refuse what waits for a batch, finish what is in one, and let go of threads and files; again does nothing."""
@@ -164,67 +200,72 @@ class Refinery:
     async def _work(self, name: Name, entry: _Entry) -> Outcome:
         begun_s = self._clock()
         try:
-            outcome = await self._recall(name, entry.question)
-            if outcome is None:
-                outcome = await self._refine(name, entry)
+            outcome = await self._outcome(name, entry)
             self._figures.stage("total", self._clock() - begun_s)
             return outcome
         finally:
             self._forget(name, entry)
 
-    async def _recall(self, name: Name, question: Question) -> Outcome | None:
-        try:
-            stored = await self._results.find(name)
-        except SinkError as exc:
-            self._cannot_store(exc)
-            return None
-        if stored is None:
-            return None
-        same = stored.digest == question.digest
-        self._figures.item("replayed" if same else "conflict")
-        return decode(stored.answer) if same else ItemError.conflict()
-
-    async def _refine(self, name: Name, entry: _Entry) -> Outcome:
-        outcome: Outcome
-        try:
-            outcome = verdict = await self._look(entry)
-            self._figures.refined(entry.question.edge_class, verdict.opinion.label, verdict.opinion.agreement)
-        except ItemError as exc:
-            self._figures.item(exc.code)
-            if exc.retry:
-                return exc
-            outcome = exc
-        await self._keep(name, entry.question, outcome)
-        self._learn(entry.question, outcome)
-        return outcome
-
-    async def _look(self, entry: _Entry) -> Verdict:
+    async def _outcome(self, name: Name, entry: _Entry) -> Outcome:
         begun_s = self._clock()
         loop = asyncio.get_running_loop()
-        prepared = await loop.run_in_executor(self._decoders, self._prepare, entry.question)
+        found = await loop.run_in_executor(self._decoders, self._open, name, entry.question)
+        if isinstance(found, _Answered):
+            self._figures.item(found.how)
+            return found.outcome
         self._figures.stage("decode", self._clock() - begun_s)
-        entry.ticket = self._dispatcher.submit(prepared, entry.deadline_s)
-        opinion = await entry.ticket.result
-        return Verdict(opinion, self.refiner.model)
+        outcome = found if isinstance(found, ItemError) else await self._look(entry, found)
+        if isinstance(outcome, ItemError) and outcome.retry:
+            self._figures.item(outcome.code)
+            return outcome
+        return await self._settle(name, entry.question, outcome)
 
-    def _prepare(self, question: Question) -> Any:
-        _ = question.digest  # computed here, off the loop
-        crop = look_at(question.jpeg, question.edge_class, self._crop_limits)
+    def _open(self, name: Name, question: Question) -> _Answered | _Ready | ItemError:
+        """On a decoding thread: what was answered before, else the crop made ready, or why it cannot be."""
+        digest = question.digest  # computed here, off the loop
         try:
-            return self.refiner.prepare(crop)
+            stored = self._results.find(name)
+        except SinkError as exc:
+            self._cannot_keep(exc)
+            return ItemError.storage()
+        if stored is not None:
+            same = stored.digest == digest
+            return _Answered("replayed", decode(stored.answer)) if same else _Answered("conflict", ItemError.conflict())
+        if self._clock() < self._idle_until_s:
+            return ItemError.storage()
+        try:
+            return _Ready(self.refiner.prepare(look_at(question.jpeg, question.edge_class, self._crop_limits)))
         except DecodeError as exc:
-            raise ItemError.bad_image(str(exc)) from exc
+            return ItemError.bad_image(str(exc))
+        except ItemError as exc:
+            return exc
 
-    async def _keep(self, name: Name, question: Question, outcome: Outcome) -> None:
+    async def _look(self, entry: _Entry, ready: _Ready) -> Outcome:
+        entry.ticket = self._dispatcher.submit(ready.prepared, entry.deadline_s)
+        try:
+            return Verdict(await entry.ticket.result, self.refiner.model)
+        except ItemError as exc:
+            return exc
+
+    async def _settle(self, name: Name, question: Question, outcome: Outcome) -> Outcome:
+        """Keep a new answer, so that it may be given."""
         try:
             await self._results.keep(name, Result(question.digest, encode(outcome)))
-            self._storing = True
         except SinkError as exc:
-            # an answer that is not stored is still worth more than none: it comes out the same when asked again
             self._figures.unkept()
-            self._cannot_store(exc)
+            self._cannot_keep(exc)
+            return ItemError.storage()
+        self._storing = True
+        if isinstance(outcome, ItemError):
+            self._figures.item(outcome.code)
+        else:
+            self._figures.refined(question.edge_class, outcome.opinion.label, outcome.opinion.agreement)
+        self._learn(question, outcome)
+        return outcome
 
-    def _cannot_store(self, exc: SinkError) -> None:
+    def _cannot_keep(self, exc: SinkError) -> None:
+        """Nothing new is worked on for a moment: it would be in vain, for what is not kept is not given."""
+        self._idle_until_s = self._clock() + UNKEPT_PAUSE_S
         if self._storing:
             self._storing = False
-            log.warning("answers are given, but not kept: %s", exc)
+            log.warning("no answers are given, for they cannot be kept: %s", exc)

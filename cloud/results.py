@@ -18,7 +18,6 @@ from stream.errors import SinkError, VideoDiscoError
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-A = TypeVar("A")
 
 TRIM_EVERY_S = 60.0
 
@@ -65,15 +64,12 @@ class ResultStore:
         self._max_rows = max_rows
         self._database = Database(path, _SCHEMA, what="result store")
 
-    def find(self, names: Sequence[Name]) -> list[Result | None]:
-        """What is known of each."""
+    def find(self, name: Name) -> Result | None:
+        """What is known of it."""
         sql = "SELECT digest, answer FROM results WHERE client = ? AND key = ?"
-
-        def look(connection: sqlite3.Connection) -> list[Result | None]:
-            rows = (connection.execute(sql, (name.client, name.key)).fetchone() for name in names)
-            return [row and Result(*row) for row in rows]
-
-        return self._database.run(look)
+        names = (name.client, name.key)
+        row = self._database.run(lambda connection: connection.execute(sql, names).fetchone())
+        return None if row is None else Result(*row)
 
     def keep(self, entries: Sequence[tuple[Name, Result]], now_s: float) -> None:
         """Keep results in one transaction; a name that is there already keeps its answer."""
@@ -106,24 +102,24 @@ def _count(connection: sqlite3.Connection) -> int:
 
 
 class Results:
-    """The store as the loop uses it: a thread of its own, and all that waits for it goes into one transaction."""
+    """The store as the loop uses it: what is to be written goes through a thread of its own, and all that waits for
+    it into one transaction."""
 
     def __init__(self, store: ResultStore, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="results")
-        self._finds: _Grouped[Name, Result | None] = _Grouped(self._find_all)
-        self._keeps: _Grouped[tuple[Name, Result], None] = _Grouped(self._keep_all)
+        self._keeps: _Together[tuple[Name, Result]] = _Together(self._keep_all)
         self._trimming: asyncio.Task[None] | None = None
         self._trim_at_s = 0.0
 
-    async def find(self, name: Name) -> Result | None:
-        """Raises SinkError."""
-        return await self._finds.ask(name)
+    def find(self, name: Name) -> Result | None:
+        """What is known of it: at once, on any thread but the loop's. Raises SinkError."""
+        return self._store.find(name)
 
     async def keep(self, name: Name, result: Result) -> None:
         """Returns once it would outlive this process. Raises SinkError."""
-        await self._keeps.ask((name, result))
+        await self._keeps.add((name, result))
 
     async def close(self) -> None:
         """Let go of the file, after whatever is being written."""
@@ -132,16 +128,12 @@ class Results:
         await self._in_thread(self._store.close)
         self._thread.shutdown(wait=False)
 
-    async def _find_all(self, names: Sequence[Name]) -> Sequence[Result | None]:
-        return await self._in_thread(lambda: self._store.find(names))
-
-    async def _keep_all(self, entries: Sequence[tuple[Name, Result]]) -> Sequence[None]:
+    async def _keep_all(self, entries: Sequence[tuple[Name, Result]]) -> None:
         now_s = self._clock()
         await self._in_thread(lambda: self._store.keep(entries, now_s))
         if now_s >= self._trim_at_s:
             self._trim_at_s = now_s + TRIM_EVERY_S
             self._trimming = asyncio.get_running_loop().create_task(self._trim(now_s))
-        return [None] * len(entries)
 
     async def _trim(self, now_s: float) -> None:
         try:
@@ -154,20 +146,21 @@ class Results:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
-class _Grouped(Generic[T, A]):
-    """Single questions, asked together: those that come while an earlier group is being answered make the next."""
+class _Together(Generic[T]):
+    """Written together: what comes while an earlier group is being written makes the next."""
 
-    def __init__(self, answer: Callable[[Sequence[T]], Awaitable[Sequence[A]]]) -> None:
-        self._answer = answer
-        self._waiting: list[tuple[T, asyncio.Future[A]]] = []
+    def __init__(self, write: Callable[[Sequence[T]], Awaitable[None]]) -> None:
+        self._write = write
+        self._waiting: list[tuple[T, asyncio.Future[None]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def ask(self, question: T) -> A:
-        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
-        self._waiting.append((question, future))
+    async def add(self, entry: T) -> None:
+        """Returns once it is written; raises what its group's writing raised."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((entry, future))
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._serve())
-        return await future
+        await future
 
     async def _serve(self) -> None:
         try:
@@ -177,14 +170,16 @@ class _Grouped(Generic[T, A]):
         finally:
             self._task = None
 
-    async def _serve_group(self, group: Sequence[tuple[T, asyncio.Future[A]]]) -> None:
+    async def _serve_group(self, group: Sequence[tuple[T, asyncio.Future[None]]]) -> None:
+        failure: VideoDiscoError | None = None
         try:
-            answers = await self._answer([question for question, _ in group])
+            await self._write([entry for entry, _ in group])
         except VideoDiscoError as exc:
-            for _, future in group:
-                if not future.done():
-                    future.set_exception(exc)
-            return
-        for (_, future), answer in zip(group, answers, strict=True):
-            if not future.done():
-                future.set_result(answer)
+            failure = exc
+        for _, future in group:
+            if future.done():
+                continue
+            if failure is None:
+                future.set_result(None)
+            else:
+                future.set_exception(failure)

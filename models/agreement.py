@@ -62,9 +62,11 @@ class FinerNames:
         """
         numbers = self._counterparts(edge_class)
         agreement = self.agreement(edge_class, probabilities)
-        others = np.delete(probabilities, numbers)
-        agrees = agreement is not None and (not len(others) or agreement >= float(others.max()))
-        best = int(numbers[probabilities[numbers].argmax()]) if agrees else int(probabilities.argmax())
+        best = int(probabilities.argmax())
+        # where the best of all is one of the names, no other label is above them
+        agrees = agreement is not None and (best in numbers or agreement >= float(probabilities[best]))
+        if agrees:
+            best = int(numbers[probabilities[numbers].argmax()])
         return Verdict(self._labels[best], float(probabilities[best]), agreement, agrees)
 
     def _counterparts(self, edge_class: str) -> NDArray[np.intp]:

@@ -171,7 +171,9 @@ def open_classifier(
 
 def top_k(probabilities: Probabilities, names: Sequence[str], k: int = 5) -> tuple[Guess, ...]:
     """The ``k`` most probable labels of one row, best first; of equals the one with the lower number."""
-    best = np.argsort(-probabilities, kind="stable")[:k]
+    k = min(k, len(probabilities))
+    candidates = np.flatnonzero(probabilities >= np.partition(probabilities, -k)[-k])
+    best = candidates[np.argsort(-probabilities[candidates], kind="stable")[:k]]
     return tuple(Guess(names[number], float(probabilities[number])) for number in best)
 
 

@@ -82,9 +82,15 @@ def read_header(data: bytes, *, max_pixels: int) -> Header:
     return header
 
 
-def decode(data: bytes, header: Header) -> Pixels:
-    """The whole upright picture, uint8 ``(height, width, 3)`` BGR. Raises DecodeError."""
-    return np.ascontiguousarray(_upright(_decoded(data, header), header.orientation))
+def decode(data: bytes, header: Header, *, at_least: tuple[int, int] | None = None) -> Pixels:
+    """The whole upright picture, uint8 ``(height, width, 3)`` BGR.
+
+    A large JPEG may come at a half, quarter or eighth of its size, if its width and height are ``at_least`` these then.
+    Raises DecodeError.
+    """
+    least = at_least or (LONGEST_SIDE_PX, LONGEST_SIDE_PX)
+    stored = least[::-1] if header.orientation >= 5 else least
+    return np.ascontiguousarray(_upright(_decoded(data, header, at_least=stored), header.orientation))
 
 
 def for_network(data: bytes, header: Header, view: NetworkView) -> tuple[Pixels, Letterbox]:
@@ -119,7 +125,7 @@ def _header(data: bytes) -> Header:
     raise DecodeError("this is no JPEG, PNG or WebP picture")
 
 
-def _decoded(data: bytes, header: Header, at_least: tuple[int, int] = (LONGEST_SIDE_PX, LONGEST_SIDE_PX)) -> Pixels:
+def _decoded(data: bytes, header: Header, *, at_least: tuple[int, int]) -> Pixels:
     """BGR as stored; a JPEG by the largest divisor that leaves ``at_least`` this (width, height)."""
     divisor = next((by for by in _REDUCED if _still_covers(header, by, at_least)), 1)
     flags = _REDUCED.get(divisor, cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION

@@ -152,6 +152,8 @@ def test_the_best_labels_come_first_and_equals_in_order() -> None:
     row = np.array([0.125, 0.25, 0.125, 0.5], np.float32)
     assert top_k(row, "abcd", 3) == (Guess("d", 0.5), Guess("b", 0.25), Guess("a", 0.125))
     assert len(top_k(row, "abcd", 9)) == 4
+    even = np.full(4, 0.25, np.float32)
+    assert [guess.label for guess in top_k(even, "abcd", 2)] == ["a", "b"]
 
 
 def test_the_default_suits_the_processor() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from cloud.crops import CropLimits
 from cloud.errors import ItemError
 from cloud.figures import Figures
 from cloud.questions import Outcome, Question, Verdict
-from cloud.refinery import BusyError, Refinery, RefineryLimits
+from cloud.refinery import UNKEPT_PAUSE_S, BusyError, Refinery, RefineryLimits, StorageError
 from cloud.results import Results, ResultStore
 from stream.errors import ModelError, SinkError
 from tests.refining import OBEDIENT, TRUCK, ObedientRefiner, jpeg, key_of, stored, until
@@ -35,6 +36,7 @@ class House:
         self.refiner = refiner
         self.registry = prometheus.CollectorRegistry()
         self.learnt: list[str] = []
+        self.now_s = 0.0
         limits = RefineryLimits(BatchLimits(max_size, wait_s), CropLimits(8, 1_000_000), capacity=capacity, decoders=1)
         self.refinery = Refinery(
             refiner,
@@ -42,6 +44,7 @@ class House:
             limits,
             figures=Figures(self.registry, 0.0),
             learn=lambda question, _: self.learnt.append(question.key),
+            clock=lambda: time.monotonic() + self.now_s,
         )
 
     async def ask(self, *questions: Question, client: str = "edge", budget_s: float = BUDGET_S) -> list[Outcome]:
@@ -296,23 +299,46 @@ def test_what_is_too_late_is_answered_in_time_and_not_worked_on(tmp_path: Path) 
     asyncio.run(scenario())
 
 
-def test_an_answer_that_cannot_be_stored_is_given_all_the_same(
+def test_an_answer_that_cannot_be_kept_is_not_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def full(*_: object) -> None:
-        raise SinkError("the disk is full")
-
-    monkeypatch.setattr(ResultStore, "keep", full)
-    monkeypatch.setattr(ResultStore, "find", full)
-
     async def scenario() -> None:
         async with house(tmp_path) as here:
             assert await here.ask(question(1)) == [ANSWER]
-            assert await here.ask(question(1)) == [ANSWER]
-            assert here.registry.get_sample_value("videodisco_refine_results_unkept_total") == 2
+            with monkeypatch.context() as full:
+                full.setattr(ResultStore, "keep", _fail)
+                with pytest.raises(StorageError) as refused:
+                    await here.ask(question(1), question(2))
+            assert 0 < refused.value.wait_s <= UNKEPT_PAUSE_S
+            assert here.refiner.worked_on == 2
+            with pytest.raises(StorageError):
+                await here.ask(question(3))
+            assert here.refiner.worked_on == 2, "nothing is worked on in vain"
+            assert await here.ask(question(1)) == [ANSWER], "what is kept is given"
+            assert here.registry.get_sample_value("videodisco_refine_results_unkept_total") == 1
+            assert here.learnt == [key_of(1)]
+            here.now_s += UNKEPT_PAUSE_S
+            assert await here.ask(question(2)) == [ANSWER]
+            assert here.count("refined") == 2, "counted once"
 
     asyncio.run(scenario())
     assert caplog.text.count("the disk is full") == 1, "said once"
+
+
+def test_a_store_that_cannot_be_read_stops_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with house(tmp_path) as here:
+            with monkeypatch.context() as broken:
+                broken.setattr(ResultStore, "find", _fail)
+                with pytest.raises(StorageError):
+                    await here.ask(question(1))
+            assert here.refiner.worked_on == 0
+
+    asyncio.run(scenario())
+
+
+def _fail(*_: object) -> None:
+    raise SinkError("the disk is full")
 
 
 def test_closing_finishes_what_is_in_a_batch_and_refuses_what_waits(tmp_path: Path) -> None:

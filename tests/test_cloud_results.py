@@ -19,17 +19,21 @@ def store(folder: Path, *, max_age_s: float = 100.0, max_rows: int = 1000) -> Re
     return ResultStore(folder / "results.db", max_age_s=max_age_s, max_rows=max_rows)
 
 
+def found(results: ResultStore, *names: Name) -> list[Result | None]:
+    return [results.find(name) for name in names]
+
+
 def test_what_was_kept_is_found_by_its_client_alone(tmp_path: Path) -> None:
     results = store(tmp_path)
     results.keep([(A, FIRST), (B, SECOND)], now_s=1.0)
-    assert results.find([B, A, Name("edge", "key-c"), Name("other", "key-a")]) == [SECOND, FIRST, None, None]
+    assert found(results, B, A, Name("edge", "key-c"), Name("other", "key-a")) == [SECOND, FIRST, None, None]
 
 
 def test_the_first_answer_stands(tmp_path: Path) -> None:
     results = store(tmp_path)
     results.keep([(A, FIRST)], now_s=1.0)
     results.keep([(A, SECOND), (B, SECOND), (B, FIRST)], now_s=2.0)
-    assert results.find([A, B]) == [FIRST, SECOND]
+    assert found(results, A, B) == [FIRST, SECOND]
     assert results.count() == 2
 
 
@@ -37,7 +41,7 @@ def test_answers_outlive_the_process(tmp_path: Path) -> None:
     before = store(tmp_path)
     before.keep([(A, FIRST)], now_s=1.0)
     # not closed: as after a kill
-    assert store(tmp_path).find([A]) == [FIRST]
+    assert store(tmp_path).find(A) == FIRST
 
 
 def test_the_old_go_and_then_the_oldest(tmp_path: Path) -> None:
@@ -46,7 +50,7 @@ def test_the_old_go_and_then_the_oldest(tmp_path: Path) -> None:
         results.keep([(Name("edge", f"key-{number}"), FIRST)], now_s=float(number))
     assert results.trim(now_s=10.5) == 3, "one is too old, two are too many"
     names = [Name("edge", f"key-{number}") for number in range(5)]
-    assert results.find(names) == [None, None, None, FIRST, FIRST]
+    assert found(results, *names) == [None, None, None, FIRST, FIRST]
     assert results.trim(now_s=10.5) == 0
 
 
@@ -62,7 +66,7 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.WARNING):
         results = store(tmp_path)
     results.keep([(A, FIRST)], now_s=1.0)
-    assert results.find([A]) == [FIRST]
+    assert results.find(A) == FIRST
     assert "result store" in caplog.text
     assert list(tmp_path.glob("results.db.corrupt-*"))
 
@@ -87,9 +91,9 @@ def test_what_comes_together_goes_into_one_transaction(tmp_path: Path, monkeypat
         results = Results(store(tmp_path), clock=lambda: 1.0)
         names = [Name("edge", f"key-{number}") for number in range(50)]
         await asyncio.gather(*(results.keep(name, FIRST) for name in names))
-        found = await asyncio.gather(*(results.find(name) for name in names))
+        kept = [results.find(name) for name in names]
         await results.close()
-        return found
+        return kept
 
     assert asyncio.run(scenario()) == [FIRST] * 50
     assert groups == [50]
@@ -103,7 +107,7 @@ def test_a_failure_reaches_all_of_a_group_and_no_later_one(tmp_path: Path, monke
             failed = await asyncio.gather(results.keep(A, FIRST), results.keep(B, FIRST), return_exceptions=True)
         assert [type(each) for each in failed] == [SinkError, SinkError]
         await results.keep(A, SECOND)
-        assert await results.find(A) == SECOND
+        assert results.find(A) == SECOND
         await results.close()
 
     asyncio.run(scenario())

@@ -112,6 +112,18 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_and_shows_the_same() -> None:
     assert np.abs(inner.astype(int) - expected).mean() < 2
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_who_wants_less_of_a_jpeg_gets_no_less_than_that(orientation: int) -> None:
+    data = encoded("jpeg", scene(640, 384), orientation)
+    header = read_header(data, max_pixels=MANY)
+    whole, least = decode(data, header), (160, 80) if orientation == 1 else (80, 160)
+    half = decode(data, header, at_least=least)
+    assert whole.shape[0] // half.shape[0] == whole.shape[1] // half.shape[1] == 4
+    scaled = cv2.resize(whole, half.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(scaled.astype(int) - half).mean() < 4
+    assert decode(data, header, at_least=(400, 300)).shape == whole.shape
+
+
 def test_pictures_that_are_too_large_are_refused_by_their_header_alone() -> None:
     header = struct.pack(">II5B", 60_000, 60_000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))

@@ -45,7 +45,9 @@ class ClassifierRefiner:
         await asyncio.gather(*warming)
 
     def prepare(self, crop: Crop) -> _Prepared:
-        return _Prepared(self._classifier.prepare(decode(crop.jpeg, crop.header)), crop.edge_class)
+        wanted = (self._classifier.width, self._classifier.height)
+        pixels = decode(crop.jpeg, crop.header, at_least=wanted)
+        return _Prepared(self._classifier.prepare(pixels), crop.edge_class)
 
     async def refine(self, batch: Sequence[_Prepared]) -> Sequence[Opinion | ItemError]:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._classify, batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from aiohttp import web
 from multidict import CIMultiDictProxy
@@ -37,10 +38,11 @@ def seen(peer: str, *, tls: bool, headers: CIMultiDictProxy[str], proxies: Seque
 
 
 def is_proxy(address: str, proxies: Sequence[Network]) -> bool:
-    found = _address(address)
+    found = _address(address) if proxies else None
     return found is not None and any(found in network for network in proxies)
 
 
+@lru_cache(maxsize=256)
 def counted_as(address: str) -> str:
     """An IPv6 client has a whole /64 to itself; IPv4 in IPv6 is IPv4."""
     found = _address(address)

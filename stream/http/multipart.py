@@ -63,7 +63,9 @@ def boundary_of(content_type: str) -> bytes:
 
 def parameters(header: str) -> tuple[str, dict[str, str]]:
     """The value of a header like ``form-data; name="x"`` in lower case, and its parameters (the first of each)."""
-    value = header.partition(";")[0]
+    value, more, _ = header.partition(";")
+    if not more:
+        return value.strip().lower(), {}
     found: dict[str, str] = {}
     for name, text in _PARAMETER.findall(header, len(value)):
         found.setdefault(name.lower(), _unquoted(text))
@@ -140,7 +142,7 @@ def _unquoted(text: str) -> str:
     if not text.startswith('"'):
         return text.strip()
     # Only what had to be escaped was: some send C:\pictures\x.jpg as it is.
-    return re.sub(r'\\(["\\])', r"\1", text[1:-1])
+    return re.sub(r'\\(["\\])', r"\1", text[1:-1]) if "\\" in text else text[1:-1]
 
 
 def _malformed(what: str) -> HttpError:

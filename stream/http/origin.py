@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from stream.http.errors import HttpError
@@ -73,6 +74,7 @@ def _host_name(host: str) -> str | None:
     return parts.hostname if bare and port_is_valid else None
 
 
+@lru_cache(maxsize=256)
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name.partition("%")[0])

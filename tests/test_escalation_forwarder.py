@@ -353,6 +353,8 @@ def test_a_cloud_that_is_killed_and_comes_back(tmp_path: Path) -> None:
             assert (figures.state, figures.spooled) == ("closed", 0)
             assert figures.entered["closed"] >= 2
             assert sorted(home.keys_in_store()) == sorted(home.keys_in_file()) == keys(*range(60))
+            told = lines(home.folder / "decisions.jsonl")
+            assert [(line["decision"], line["cause"]) for line in told] == [("cloud", "open"), ("cloud", "closed")]
     finally:
         server.stop()
 

@@ -17,7 +17,8 @@ from edge.escalation.budget import Budget
 from edge.escalation.client import RefineClient
 from edge.escalation.decisions import DECISIONS, DecisionLog
 from edge.escalation.figures import EscalationFigures, Tally
-from edge.escalation.forwarder import Forwarder, Means
+from edge.escalation.forwarder import Forwarder
+from edge.escalation.means import Means
 from edge.escalation.outbox import Outbox, depth_of
 from edge.escalation.parcel import Parcel
 from edge.escalation.policy import Policy

@@ -8,18 +8,14 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Protocol
 
 from edge.escalation.breaker import Breaker, BreakerState, BreakerView
-from edge.escalation.budget import Budget
 from edge.escalation.codec import UnsendableError
 from edge.escalation.exchange import Failure, Reply, Request, RequestFailedError
-from edge.escalation.figures import Tally
-from edge.escalation.outbox import TRIM_EVERY_S, Outbox, Waiting, depth_of
-from edge.escalation.parcel import Parcel
+from edge.escalation.means import Means
+from edge.escalation.outbox import TRIM_EVERY_S, Waiting, depth_of
 from edge.escalation.rests import Rests
-from edge.escalation.results import Answer, ResultStore, Verdict, answer_to
+from edge.escalation.results import Answer, Verdict, answer_to
 from edge.escalation.settings import ClientSettings
 from stream.errors import SinkError
 
@@ -36,54 +32,6 @@ LONGEST_RETRY_AFTER_S = 300.0
 GIVEN_UP = "given_up"
 UNSENDABLE = "unsendable"
 TOO_LARGE = "larger_than_budget"
-
-
-class Client(Protocol):
-    """Speaks with the cloud; see :class:`edge.escalation.client.RefineClient`."""
-
-    def request(self, parcels: Sequence[Parcel]) -> Request: ...
-
-    async def post(self, request: Request) -> Reply: ...
-
-
-class Turn(Protocol):
-    """Whose turn it is: of several processes with one queue only one sends."""
-
-    def try_acquire(self) -> bool: ...
-
-
-class Home(Protocol):
-    """Where answers come to; called on the loop's thread."""
-
-    def welcome(self, answers: Sequence[Answer]) -> None:
-        """Answers that this process got, each once. Raises SinkError when they cannot be written down."""
-        ...
-
-    def join(self, answers: Sequence[Answer]) -> None:
-        """Answers that another process got for us."""
-        ...
-
-    def recover(self) -> None:
-        """It is our turn now: see to what another one left half done. Raises SinkError."""
-        ...
-
-    def gave_up(self, parcel: Parcel, cause: str, why: str) -> None:
-        """A crop that will never be answered."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What a forwarder works with."""
-
-    outbox: Outbox
-    results: ResultStore
-    client: Client
-    budget: Budget
-    turn: Turn
-    home: Home
-    tally: Tally
-    run: str
 
 
 class Forwarder:
@@ -118,6 +66,7 @@ class Forwarder:
         self._failed_in_row = 0
         self._trim_at_s = float("-inf")
         self._held: tuple[int, str] | None = None
+        self._told = BreakerState.CLOSED
         self._has_turn: bool | None = None  # nobody has asked yet
         self._seen_row = 0
         self._stop_at_s: float | None = None
@@ -347,7 +296,15 @@ class Forwarder:
             log.info("the cloud answers again")
         self._failed_in_row = 0
         self._breaker.succeeded(now_s)
+        self._tell_state("it answers again")
         self._rests.note_success()
+
+    def _tell_state(self, why: str) -> None:
+        """Tries in between are no news."""
+        state = self._breaker.state
+        if state not in (self._told, BreakerState.HALF_OPEN):
+            self._told = state
+            self._means.home.cloud_is(state.value, why)
 
     def _fail(self, batch: Sequence[Waiting], error: RequestFailedError) -> None:
         now_s = self._clock()
@@ -362,6 +319,7 @@ class Forwarder:
             self._breaker.note(str(error))
         else:
             self._breaker.failed(str(error), now_s, self._luck())
+        self._tell_state(str(error))
         longest_s = min(self._settings.longest_pause_s, FIRST_PAUSE_S * 2.0 ** min(self._failed_in_row - 1, 30))
         asked_s = min(error.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S)
         self._quiet_until_s = now_s + max(asked_s, longest_s * self._luck())

@@ -36,7 +36,7 @@ def shown_label(answer: Answer, least: float) -> Refinement | None:
 
 
 class Reception:
-    """Takes answers, as :class:`edge.escalation.forwarder.Home`, and tells of crops that never get one."""
+    """Takes answers, as :class:`edge.escalation.means.Home`, and tells of crops that never get one."""
 
     def __init__(
         self,
@@ -79,6 +79,11 @@ class Reception:
         about = {} if parcel is None else _about(parcel)
         with self._logging:
             self._log.write("drop", cause, why, **about)
+
+    def cloud_is(self, state: str, why: str) -> None:
+        """For the log: when the cloud was away, and what was wrong with it."""
+        with self._logging:
+            self._log.write("cloud", state, why)
 
     def close(self) -> None:
         with self._logging:

@@ -43,11 +43,12 @@ class OnnxDetector:
 
     def view(self, width: int, height: int) -> NetworkView:
         """What the network wants to see of a ``width x height`` picture; opens a session for it when needed."""
+        view = self._loaded.view(width, height)  # first: it leaves the interpreter to whoever else imports something
         if not self._ready:
-            # Imports what results are made of (most of a second), so that no frame waits for it.
+            # Imports what results are made of (a quarter of a second), so that no frame waits for it.
             self._detections(Boxes.none(), Boxes.none().xyxy)
             self._ready = True
-        return self._loaded.view(width, height)
+        return view
 
     def detect(self, frame: Frame) -> Detected:
         """Find objects in ``frame.network``. Raises ModelError when the model fails on it."""
@@ -69,7 +70,7 @@ class OnnxDetector:
         return Detected(detections, inference_s=inferred_s - begun_s, postprocess_s=time.monotonic() - inferred_s)
 
     def _detections(self, boxes: Boxes, xyxy: NDArray[np.float32]) -> sv.Detections:
-        import supervision as sv
+        from stream.vision import sv
 
         names = self._names[boxes.class_id] if len(self._names) else boxes.class_id.astype(str)
         return sv.Detections(

@@ -35,8 +35,8 @@ SAME_PLACE_IOU = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Two models on the same pictures: the least seconds of each, and how far their boxes agree (F1 at IoU 0.5 with equal
-    class names; None where neither finds anything)."""
+    """Two models on the same pictures: the least seconds of each, and how far their boxes agree (F1 at IoU 0.5 with
+    equal class names; None where neither finds anything)."""
 
     old_s: float
     new_s: float
@@ -180,7 +180,7 @@ def _matches(old: Detected, new: Detected) -> int:
     ours, theirs = old.detections, new.detections
     if not len(ours) or not len(theirs):
         return 0
-    import supervision as sv
+    from stream.vision import sv
 
     overlap = sv.box_iou_batch(ours.xyxy, theirs.xyxy)
     names = np.asarray(ours.data["class_name"])[:, None] == np.asarray(theirs.data["class_name"])[None, :]

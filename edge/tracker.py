@@ -105,7 +105,7 @@ class ObjectTracker:
 
     def hold(self) -> sv.Detections:
         """The last detections as they were."""
-        import supervision as sv
+        from stream.vision import sv
 
         if self._seen is None:
             return sv.Detections.empty()
@@ -121,7 +121,7 @@ class ObjectTracker:
 
     def carry(self, time_s: float, width: int, height: int) -> sv.Detections:
         """The last detections where they should be at ``time_s``, clipped to the picture."""
-        import supervision as sv
+        from stream.vision import sv
 
         if self._seen is None:
             return sv.Detections.empty()
@@ -161,8 +161,9 @@ class _Sighting:
 def _library_tracker(name: TrackerName, rate: float) -> Any | None:
     if name == "off":
         return None
-    import trackers
+    from stream.vision import lean_import
 
+    trackers = lean_import("trackers")
     if name == "ocsort":
         return trackers.OCSORTTracker(frame_rate=rate, high_conf_det_threshold=CONFIDENT)
     return trackers.ByteTrackTracker(

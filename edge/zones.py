@@ -88,7 +88,7 @@ class _Standing:
 
     @classmethod
     def of(cls, result: FrameResult) -> _Standing:
-        import supervision as sv
+        from stream.vision import sv
 
         tracked = tuple(row for row in rows(result) if row.track_id is not None)
         xyxy = np.array([row.xyxy for row in tracked], np.float32).reshape(-1, 4)
@@ -182,7 +182,7 @@ class _Zone:
     def _polygon_for(self, width: int, height: int) -> sv.PolygonZone:
         """supervision's zone is a mask in pixels, so there is one for each size of picture."""
         if self._polygon is None or self._polygon_size != (width, height):
-            import supervision as sv
+            from stream.vision import sv
 
             self._polygon = sv.PolygonZone(np.array(_pixels(self._settings.points, width, height)))
             self._polygon_size = (width, height)

@@ -94,7 +94,8 @@ class _Brush:
     @classmethod
     def for_height(cls, height_px: int) -> _Brush:
         import cv2
-        import supervision as sv
+
+        from stream.vision import sv
 
         scale = height_px / _REFERENCE_HEIGHT_PX
         line_px, padding_px = max(1, round(2 * scale)), max(2, round(4 * scale))
@@ -133,7 +134,7 @@ class _Brush:
         labels: bool,
     ) -> None:
         """Draw the visible ones of the boxes ``xyxy``, in pixels of ``canvas``, into it."""
-        import supervision as sv
+        from stream.vision import sv
 
         height, width = canvas.shape[:2]
         xyxy = xyxy[visible].clip(0, (width - 1, height - 1, width - 1, height - 1))
@@ -195,7 +196,7 @@ def _visible(xyxy: NDArray[np.float32], width: int, height: int) -> NDArray[np.b
 
 def _readable_on(colours: sv.ColorPalette) -> sv.ColorPalette:
     """Black or white for each colour of a palette."""
-    import supervision as sv
+    from stream.vision import sv
 
     return sv.ColorPalette(
         [

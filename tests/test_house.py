@@ -80,6 +80,29 @@ def test_commands_import_nothing_heavy_before_they_run(path: Path) -> None:
     assert heavy <= allowed, f"{path.name} imports {heavy - allowed} at its top"
 
 
+def runtime_imports(path: Path) -> set[str]:
+    """All that running the file may import: without what is there for type checkers alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = [
+        node
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
+        for statement in branch.body
+        for node in ast.walk(statement)
+    ]
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import) and node not in typing_only]
+    return {alias.name for node in nodes for alias in node.names}
+
+
+def test_supervision_is_imported_in_one_place() -> None:
+    """Imported as it is, it takes half a second more to the first detection, and 40 MB."""
+    comparisons = {"edge/bench/plain_loop.py", "edge/bench/peer_ultralytics.py"}
+    for path in product_files():
+        place = path.relative_to(ROOT).as_posix()
+        found = runtime_imports(path) & {"supervision", "trackers"}
+        assert not found or place in comparisons, f"{place} imports {found}: take it from stream.vision"
+
+
 def test_every_package_is_installed() -> None:
     import tomllib
 

@@ -119,7 +119,7 @@ def _confidence(sighting: Sighting) -> float:
 
 
 def _alone(row: Row) -> sv.Detections:
-    import supervision as sv
+    from stream.vision import sv
 
     return sv.Detections(
         xyxy=np.array([row.xyxy], np.float32),

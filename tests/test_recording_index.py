@@ -185,15 +185,48 @@ def test_what_holds_nothing_is_removed(index: RecordingIndex, tmp_path: Path) ->
 
 
 def test_a_matroska_file_that_was_not_closed_is_looked_through(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, record_settings("continuous"))
-    bench.feed(packets(55, codec="libvpx"))
-    [path] = files(tmp_path)
+    found = salvage.look(left_open(tmp_path, "libvpx"))
+    assert found is not None
+    assert 2.0 <= found.duration_s <= 3.5
+
+
+def left_open(folder: Path, codec: str) -> Path:
+    """A recording of some seconds as a killed process leaves it."""
+    bench = Bench(folder, record_settings("continuous"))
+    bench.feed(packets(35, codec=codec))
+    [path] = files(folder)
     data = path.read_bytes()
     bench.finish()
     path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libvpx"])
+def test_a_leftover_with_a_damaged_name_is_still_a_recording(tmp_path: Path, codec: str) -> None:
+    path = left_open(tmp_path, codec)
+    path.write_bytes(path.read_bytes().replace(b"cam1", b"c\xe4m1", 1))
     found = salvage.look(path)
     assert found is not None
-    assert 4.0 <= found.duration_s <= 5.5
+    assert found.duration_s >= 2
+    assert found.started_at == NOON
+
+
+@pytest.mark.parametrize(
+    ("codec", "sound", "damaged"),
+    [
+        ("libx264", b"mdhd\x00", b"mdhd\x09"),
+        ("libvpx", b"B\xf2\x81\x04", b"B\xf2\x81\xff"),
+    ],
+    ids=["mp4", "matroska"],
+)
+def test_a_leftover_that_libav_knows_nothing_of_holds_nothing(
+    tmp_path: Path, codec: str, sound: bytes, damaged: bytes
+) -> None:
+    path = left_open(tmp_path, codec)
+    whole = path.read_bytes()
+    assert sound in whole
+    path.write_bytes(whole.replace(sound, damaged))
+    assert salvage.look(path) is None
 
 
 @given(

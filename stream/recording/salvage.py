@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -46,13 +47,13 @@ def trim(path: Path) -> None:
 def look(path: Path) -> Found | None:
     """What the file holds, None where nothing in it can be played. Raises SinkError where it cannot be read."""
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             duration_s = _duration_s(container)
             tags = {key.lower(): value for key, value in container.metadata.items()}
-    except (av.error.InvalidDataError, av.error.EOFError, IndexError):
+    except (OSError, MemoryError) as error:
+        raise SinkError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    except (av.FFmpegError, IndexError):  # libav has many words for bytes that make no sense
         return None
-    except OSError as error:
-        raise SinkError(f"cannot read {path}: {error.strerror or error}") from error
     return Found(duration_s, _moment(tags.get("date")), tags.get("title")) if duration_s > 0 else None
 
 
@@ -61,9 +62,10 @@ def _duration_s(container: InputContainer) -> float:
     if container.duration:
         return container.duration / av.time_base
     last_s = 0.0  # a Matroska file that was not closed
-    for packet in container.demux(stream):
-        if packet.pts is not None:
-            last_s = max(last_s, float((packet.pts + (packet.duration or 1)) * packet.time_base))
+    with suppress(av.error.InvalidDataError):  # what lies before the damage can be played
+        for packet in container.demux(stream):
+            if packet.pts is not None:
+                last_s = max(last_s, float((packet.pts + (packet.duration or 1)) * packet.time_base))
     return last_s
 
 

@@ -85,6 +85,11 @@ class Lookouts:
         """How far edge and cloud agreed lately about what a source shows, from 0 to 1; None while nobody knows."""
         return None if self._escalation is None else self._escalation.agreement(source)
 
+    def head_up(self, source: str) -> str:
+        """The same as a line to be written into the picture; empty while nobody knows."""
+        agreement = self.agreement(source)
+        return "" if agreement is None else f"agreement {agreement:.2f}"
+
     def escalation(self) -> EscalationFigures | None:
         """How asking the cloud goes; None where nobody asks."""
         return None if self._escalation is None else self._escalation.figures()

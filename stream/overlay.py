@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,20 +22,24 @@ _REFERENCE_HEIGHT_PX = 720
 _SMALLEST_TEXT_SCALE = 0.35
 # Between black and white by the eye's weighting of red, green and blue: lighter colours get black text.
 _LIGHT_LUMA = 150
+_HEAD_UP_INK = (240, 240, 240)
 
 
 class Overlay:
     """Draws a result on its picture; sizes follow the picture's height. For one source, on one thread.
 
     ``trails``, ``zones`` and ``labels`` (all words) say what is drawn beside the boxes, and may be changed between
-    pictures.
+    pictures. ``head_up`` gives a line about the whole source, for the lower left corner; empty: none.
     supervision is imported at the first picture that has boxes: it costs most of a second.
     """
 
-    def __init__(self, *, trails: bool = False, zones: bool = False, labels: bool = True) -> None:
+    def __init__(
+        self, *, trails: bool = False, zones: bool = False, labels: bool = True, head_up: Callable[[], str] = str
+    ) -> None:
         self.trails = trails
         self.zones = zones
         self.labels = labels
+        self._head_up = head_up
         self._brush: _Brush | None = None
         self._trails = Trails()
 
@@ -53,6 +57,8 @@ class Overlay:
         self._paint_objects(canvas, result, scale)
         if zones and self.labels:
             paint_zone_tags(canvas, zones, scale)
+        if self.labels and (text := self._head_up()):
+            _paint_head_up(canvas, text)
 
     def _paint_objects(self, canvas: Pixels, result: FrameResult, scale: float) -> None:
         """Trails, and the boxes over them."""
@@ -154,6 +160,20 @@ class _Brush:
         anchors[:, 1] = np.maximum(xyxy[:, 1], self.label_height_px)
         anchors[:, 2:] = np.maximum(anchors[:, 2:], anchors[:, :2])
         return anchors
+
+
+def _paint_head_up(canvas: Pixels, text: str) -> None:
+    """In the lower left corner, on a darkened ground: labels are at the upper edges of boxes, cameras write their time
+    above."""
+    import cv2
+
+    scale = canvas.shape[0] / _REFERENCE_HEIGHT_PX
+    text_scale, text_px, padding_px = max(_SMALLEST_TEXT_SCALE, 0.5 * scale), max(1, round(scale)), round(6 + 4 * scale)
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, text_scale, text_px)
+    ground = canvas[-(height + 2 * padding_px) :, : width + 2 * padding_px]
+    ground[:] = ground // 3
+    corner = (padding_px, canvas.shape[0] - padding_px)
+    cv2.putText(canvas, text, corner, cv2.FONT_HERSHEY_SIMPLEX, text_scale, _HEAD_UP_INK, text_px, cv2.LINE_AA)
 
 
 def label_texts(result: FrameResult, visible: NDArray[np.bool_] | None = None) -> list[str]:

@@ -47,6 +47,22 @@ def test_without_boxes_the_copy_is_the_picture() -> None:
     assert np.array_equal(drawn, picture)
 
 
+@pytest.mark.parametrize("size", [(1280, 720), (640, 272), (64, 48)])
+def test_a_line_about_the_source_is_in_the_lower_left_corner(size: tuple[int, int]) -> None:
+    width, height = size
+    grey = np.full((height, width, 3), 120, np.uint8)
+    said = ""
+    overlay = Overlay(head_up=lambda: said)
+    assert (overlay.draw(grey, result()) == grey).all()
+    said = "agreement 0.86"
+    changed = np.argwhere((overlay.draw(grey, result()) != grey).any(axis=2))
+    assert changed[:, 0].max() == height - 1
+    assert changed[:, 1].min() == 0
+    assert changed[:, 0].min() >= height * 0.4
+    overlay.labels = False
+    assert (overlay.draw(grey, result()) == grey).all()
+
+
 def test_supervision_is_not_imported_for_pictures_without_boxes() -> None:
     code = """
 import sys

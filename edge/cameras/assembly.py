@@ -233,7 +233,8 @@ class Assembly:
         if output.crops:
             sinks.append(self._revived(CropsSink(folder.crops)))
         if recorder is not None:
-            sinks.append(AnnotatedSink(recorder, Overlay(zones=True), on_stage=camera.meter.stage))
+            overlay = Overlay(zones=True, head_up=lambda: self._lookouts.head_up(camera.name))
+            sinks.append(AnnotatedSink(recorder, overlay, on_stage=camera.meter.stage))
         if self._extra_sink is not None:
             sinks.append(self._extra_sink(camera.name))
         return sinks

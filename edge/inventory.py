@@ -79,10 +79,12 @@ def _inference() -> Facts:
     _, reason = default_build(cpu_flags())
     chosen = [(f"device for {choice.model}", str(choice)) for choice in all_kept()]
     unmeasured = [("device", "the default: nothing was measured here yet (videodisco checks --measure CLIP)")]
+    cores = usable_cores()
+    slots = dict.fromkeys((plan_slots(cores), plan_slots(cores, cameras=1)))
     return [
         ("providers", ", ".join(available_providers())),
         ("default model", reason),
-        ("slots", str(plan_slots(usable_cores()))),
+        *(("slots", f"{plan}, {plan.reason}") for plan in slots),
         *(chosen or unmeasured),
     ]
 

@@ -38,6 +38,7 @@ class LoadedModel:
         provider_for(settings.device)  # a device that is not here is said before anything is begun
         self.identity = ModelIdentity(model.name, model.version, model.sha256, model.signer)
         self._model = model
+        self._settings = settings
         self._slots = slots
         self._device = self._chosen(settings.device)
         self._required = settings.require_provider
@@ -69,6 +70,19 @@ class LoadedModel:
             if shape not in self._sessions:
                 self._sessions[shape] = self._open(shape)
         return self._view(shape)
+
+    def replan(self, slots: SlotPlan) -> None:
+        """Share the cores as ``slots`` says from the next picture on. Sessions are opened first: nothing waits for it.
+
+        Raises:
+            ModelError: the model cannot be opened in this way; then all stays as it was.
+        """
+        other = LoadedModel(self._model, self._settings, slots)
+        other._sessions = {shape: other._open(shape) for shape in tuple(self._sessions)}
+        with self._opening:
+            for shape in self._sessions.keys() - other._sessions.keys():  # one that came meanwhile
+                other._sessions[shape] = other._open(shape)
+            self._slots, self._device, self._sessions = other._slots, other._device, other._sessions
 
     def session(self, height: int, width: int) -> Session:
         """The session for pictures of a shape that :meth:`view` has named."""

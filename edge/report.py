@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from edge.slots import SlotPlan
 from stream.errors import EXIT_DONE, EXIT_LOSSES, EXIT_NO_SOURCE
 from stream.frame import ModelIdentity
 from stream.sources.base import SourceLosses
@@ -47,7 +48,7 @@ class RunReport:
     sources: tuple[SourceReport, ...]
     model: ModelIdentity
     provider: str
-    slots: str
+    slots: SlotPlan
     seconds: float
     figures: WindowSnapshot
     detections: Mapping[str, int]
@@ -84,7 +85,8 @@ class RunReport:
             "steady_fps": round(self.steady_fps, 2),
             "model": asdict(self.model),
             "provider": self.provider,
-            "slots": self.slots,
+            "slots": str(self.slots),
+            "slots_reason": self.slots.reason,
             "sources": source_summaries(self.sources),
             "detections": dict(self.detections),
             "objects": dict(self.objects),

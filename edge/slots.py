@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class SlotPlan:
-    """``workers`` inferences at a time, ``threads`` cores each."""
+    """``workers`` inferences at a time, ``threads`` cores each, and why."""
 
     workers: int
     threads: int
+    reason: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.workers} x {self.threads} thread{'s' if self.threads > 1 else ''}"
@@ -22,11 +23,13 @@ def plan_slots(cores: int, *, workers: int | None = None, cameras: int | None = 
     For a single live camera, latency counts: all cores work on its newest frame. ``workers`` forces the number of
     slots; cores that are left over then go into threads.
     """
-    if workers is None and cameras == 1:
-        return SlotPlan(workers=1, threads=cores)
-    if workers is None:
-        return SlotPlan(workers=cores, threads=1)
-    return SlotPlan(workers=workers, threads=max(1, cores // workers))
+    here = f"{cores} usable core{'s' if cores > 1 else ''}"
+    if workers is not None:
+        return SlotPlan(workers, max(1, cores // workers), f"workers is set to {workers}; {here}")
+    if cameras == 1:
+        return SlotPlan(1, cores, f"for latency: one camera, {here}")
+    what = "files" if cameras is None else "several cameras or requests"
+    return SlotPlan(cores, 1, f"for throughput: {what}, {here}")
 
 
 def every_plan(cores: int) -> list[SlotPlan]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +19,10 @@ from edge.meter import RunMeter
 from edge.report import RunReport, SourceReport, SourceState, source_summaries
 from edge.run_folder import open_run_folder, size_of
 from edge.run_log import RunLog
-from edge.slots import plan_slots
+from edge.slots import SlotPlan, plan_slots
 from edge.tracker import tracker_maker, weakest_wanted
 from models.catalogue import find
-from stream.errors import SinkError, SourceError
+from stream.errors import ModelError, SinkError, SourceError
 from stream.machine import usable_cores
 from stream.overlay import Overlay
 from stream.pipeline import Outcome, Pipeline
@@ -36,6 +37,8 @@ from stream.sources.base import SourceLosses
 from stream.sources.file import FileRange, FileSource
 from stream.sources.listing import Listed, expand
 from stream.telemetry.destination import destination
+
+log = logging.getLogger(__name__)
 
 AHEAD_OF_WORKERS = 2
 """Frames submitted beyond the workers' number: a worker that finishes always finds the next one waiting."""
@@ -84,8 +87,10 @@ class Station:
     def __init__(self, settings: RunSettings) -> None:
         self._settings = settings
         self._listed = expand(settings.sources)
-        self._slots = plan_slots(usable_cores(), workers=settings.detector.workers)
-        self._detector = self._make_detector()
+        self._slots = self._planned()
+        self._loaded = LoadedModel(find(settings.detector.model, settings.trust), settings.detector, self._slots)
+        weakest = weakest_wanted(settings.tracker, settings.detector.confidence)
+        self._detector = OnnxDetector(self._loaded, settings.detector.model_copy(update={"confidence": weakest}))
         if settings.mlflow.enabled:
             destination(settings.mlflow, settings.output.project)  # a wrong URI is said before the folder is made
         self._folder = open_run_folder(settings)
@@ -143,13 +148,14 @@ class Station:
             self._log.finish(self._report(seconds), self._meter.totals)
 
     async def _process_all(self) -> None:
-        with ThreadPoolExecutor(self._slots.workers, thread_name_prefix="infer") as workers:
-            for listed in self._listed:
-                if self._stopped:
-                    break
-                self._current = listed
+        for listed in self._listed:
+            if self._stopped:
+                break
+            self._current = listed
+            await asyncio.get_running_loop().run_in_executor(None, self._share_cores)
+            with ThreadPoolExecutor(self._slots.workers, thread_name_prefix="infer") as workers:
                 self._reports.append(await self._process(listed, workers))
-                self._write(self._write_interim_summary)
+            self._write(self._write_interim_summary)
 
     def _write_interim_summary(self) -> None:
         self._folder.write_summary({"complete": False, "sources": source_summaries(self._reports)})
@@ -192,11 +198,21 @@ class Station:
             csv_end_byte=outputs.csv.offset_bytes if outputs.csv else None,
         )
 
-    def _make_detector(self) -> OnnxDetector:
-        settings = self._settings.detector
-        weakest = weakest_wanted(self._settings.tracker, settings.confidence)
-        loaded = LoadedModel(find(settings.model, self._settings.trust), settings, self._slots)
-        return OnnxDetector(loaded, settings.model_copy(update={"confidence": weakest}))
+    def _planned(self) -> SlotPlan:
+        return plan_slots(usable_cores(), workers=self._settings.detector.workers)
+
+    def _share_cores(self) -> None:
+        """Cores may have come or gone since the last file; what a file began with it keeps."""
+        plan = self._planned()
+        if plan == self._slots:
+            return
+        try:
+            self._loaded.replan(plan)
+        except ModelError as exc:
+            log.warning("slots: %s as before, %s cannot be had: %s", self._slots, plan, exc)
+        else:
+            log.info("slots: %s instead of %s, %s", plan, self._slots, plan.reason)
+            self._slots = plan
 
     def _source(self, listed: Listed, outputs: _Outputs) -> FileSource:
         settings = self._settings
@@ -264,7 +280,7 @@ class Station:
             sources=tuple(self._reports),
             model=self._detector.identity,
             provider=self._detector.provider,
-            slots=str(self._slots),
+            slots=self._slots,
             seconds=seconds,
             figures=self._meter.totals.snapshot(),
             detections=dict(self._meter.detections.most_common()),

@@ -181,11 +181,18 @@ class InferencePool:
         self._turns: deque[_Turn] = deque()
         self._lanes: list[_Turn] = []
         self._closed = False
-        self._threads = [
-            threading.Thread(target=self._work, name=f"infer:{number}", daemon=True) for number in range(workers)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        self.resize(workers)
+
+    def resize(self, workers: int) -> None:
+        """Work with so many threads from now on; those too many end with what they are at."""
+        with self._changed:
+            self.workers = workers
+            for number in range(len(self._threads), workers):
+                thread = threading.Thread(target=self._work, name=f"infer:{number}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+            self._changed.notify_all()
 
     def lane(self, detector: Detector, *, max_staleness_s: float) -> Lane:
         """A way in for one camera."""
@@ -272,6 +279,9 @@ class InferencePool:
     def _take(self) -> tuple[_Turn, Callable[[], None]] | None:
         with self._changed:
             while not self._closed:
+                if len(self._threads) > self.workers:
+                    self._threads.remove(threading.current_thread())
+                    return None
                 lane = self._next_lane()
                 do = None if lane is None else lane.take()
                 if lane is not None and do is not None:

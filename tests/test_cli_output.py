@@ -16,6 +16,7 @@ from edge.cli.console import Terminal
 from edge.cli.execute import Interrupts
 from edge.cli.progress import ProgressDisplay
 from edge.report import RunReport, SourceReport
+from edge.slots import SlotPlan
 from edge.station import Progress
 from stream.frame import ModelIdentity
 from stream.runtime import LoopThread
@@ -75,7 +76,7 @@ def report_of(folder: Path, output: Path) -> RunReport:
         sources=(SourceReport(output.name, str(output), "done"),),
         model=ModelIdentity("m", "1", "0"),
         provider="cpu",
-        slots="",
+        slots=SlotPlan(1, 1),
         seconds=1.0,
         figures=cast("WindowSnapshot", None),
         detections={},

@@ -40,6 +40,14 @@ def test_slots_use_every_core_and_obey_the_user() -> None:
     assert plan_slots(2, workers=8) == SlotPlan(workers=8, threads=1)
 
 
+def test_a_plan_says_why() -> None:
+    assert plan_slots(2).reason == "for throughput: files, 2 usable cores"
+    assert plan_slots(1, cameras=1).reason == "for latency: one camera, 1 usable core"
+    assert plan_slots(4, cameras=3).reason == "for throughput: several cameras or requests, 4 usable cores"
+    assert plan_slots(4, workers=2, cameras=1).reason == "workers is set to 2; 4 usable cores"
+    assert plan_slots(4) == plan_slots(4, cameras=3), "the same plan, whatever for"
+
+
 def test_every_plan_uses_every_core() -> None:
     assert [str(plan) for plan in every_plan(6)] == ["6 x 1 thread", "3 x 2 threads", "2 x 3 threads", "1 x 6 threads"]
     assert every_plan(1) == [SlotPlan(1, 1)]

@@ -192,3 +192,29 @@ def test_a_worker_that_hangs_does_not_hold_up_the_end() -> None:
     assert detector.begun.acquire(timeout=WAIT_S)
     assert not pool.close(0.05)
     detector.let.release()
+
+
+def test_with_more_threads_more_is_looked_at_at_a_time_and_with_fewer_less() -> None:
+    pool, detector, answers = InferencePool(1), Gated(), Answers()
+    lanes = [pool.lane(detector, max_staleness_s=WAIT_S) for _ in range(4)]
+    for index, lane in enumerate(lanes):
+        answers.offer(lane, frame(index, received_s=pool.now_s()))
+    assert detector.begun.acquire(timeout=WAIT_S)
+    assert not detector.begun.acquire(blocking=False), "one thread, one frame"
+    pool.resize(3)
+    for _ in range(2):
+        assert detector.begun.acquire(timeout=WAIT_S)
+    threads = [thread for thread in threading.enumerate() if thread in pool._threads]
+    assert len(threads) == 3
+    pool.resize(1)
+    for _ in range(4):
+        detector.let.release()
+    assert detector.begun.acquire(timeout=WAIT_S), (
+        "what is too many ends with what it was at, and the last frame is seen"
+    )
+    answers.wait_for(0, 1, 2, 3)
+    for thread in threads:
+        if thread not in pool._threads:
+            thread.join(WAIT_S)
+    assert sum(thread.is_alive() for thread in threads) == 1
+    assert pool.close(WAIT_S)

@@ -17,7 +17,7 @@ from edge.events.sink import EventsSink
 from edge.loaded_model import LoadedModel
 from edge.lookouts import Lookout, Lookouts
 from edge.run_folder import RunFolder
-from edge.slots import plan_slots
+from edge.slots import SlotPlan, plan_slots
 from edge.swap import SwappableDetector
 from edge.tracker import TrackerName, tracker_maker, weakest_wanted
 from edge.zones import ZoneWatch
@@ -82,14 +82,13 @@ class Assembly:
     ) -> None:
         # A service looks at single pictures as well, many at a time: a plan for throughput, whatever cameras it has.
         self._serves = more_publishers is not None
-        looking = max(2, len(cameras)) if self._serves else len(cameras)
-        self.slots = plan_slots(usable_cores(), workers=settings.detector.workers, cameras=looking)
+        self._settings = settings
+        self.slots = self.planned(len(cameras))
         self._show = show
         self._on_note = on_note
         self._extra_sink = extra_sink
         self._wrap_detector = wrap_detector
         self._models: dict[str, LoadedModel] = {}
-        self._settings = settings
         self._archives: dict[Path, Archive] = {}
         self.prepare(settings, cameras)
         self.detector = self.detector_for(next(iter(cameras.values()), None))
@@ -110,6 +109,22 @@ class Assembly:
     def escalation(self) -> EscalationFigures | None:
         """How asking the cloud goes; None where nobody asks. From any thread."""
         return self._lookouts.escalation()
+
+    def planned(self, cameras: int) -> SlotPlan:
+        """How so many cameras would best share the cores that there are now."""
+        looking = max(2, cameras) if self._serves else cameras
+        return plan_slots(usable_cores(), workers=self._settings.detector.workers, cameras=looking)
+
+    def replan(self, slots: SlotPlan) -> None:
+        """Share the cores otherwise, while cameras run; takes seconds.
+
+        Raises:
+            ModelError: a model cannot be opened for it; the number of inferences at a time is then as it was.
+        """
+        for model in self.models.values():
+            model.replan(slots)
+        self.pool.resize(slots.workers)
+        self.slots = slots
 
     def prepare(self, settings: RunSettings, cameras: Mapping[str, CameraSettings]) -> None:
         """Take over settings, and make all that can be refused: raises UsageError or ModelError, and keeps the old."""

@@ -11,6 +11,7 @@ from edge.cameras.assembly import Assembly
 from edge.cameras.camera import Camera
 from edge.cameras.listing import cameras_of
 from edge.cameras.settings import CameraSettings
+from edge.cameras.sharing import Sharing
 from edge.cameras.swaps import Swaps
 from edge.config import DetectorSettings, RunSettings
 from edge.events.publish.base import Publisher
@@ -106,6 +107,7 @@ class CameraStation:
         self._listed = listed
         self._stop = asyncio.Event()
         self._begun_s = time.monotonic()
+        self._sharing = Sharing(self.assembly, on_note, self._begun_s)
 
     @property
     def cameras(self) -> Sequence[Camera]:
@@ -234,6 +236,7 @@ class CameraStation:
                     self._retire(name)
             if self._over():
                 return
+            await self._sharing.look(len(self._listed), time.monotonic())
             try:
                 await asyncio.wait_for(self._stop.wait(), WATCH_EVERY_S)
             except TimeoutError:
@@ -325,7 +328,7 @@ class CameraStation:
             sources=tuple(self._reports),
             model=detector.identity,
             provider=detector.provider,
-            slots=str(self.assembly.slots),
+            slots=self.assembly.slots,
             seconds=time.monotonic() - self._begun_s,
             figures=self.meter.totals.snapshot(),
             detections=dict(self.meter.detections.most_common()),

@@ -38,6 +38,8 @@ class CurrentModelAnswer(Wire):
     name: str = Field(description="As the configuration calls it.")
     model: ModelAnswer
     provider: str = Field(description="What runs it; empty before it looked.")
+    slots: str = Field(description="How the cores are shared: so many inferences at a time, so many threads each.")
+    slots_reason: str = Field(description="Why so.")
     classes: tuple[str, ...]
 
 
@@ -155,9 +157,15 @@ class Control:
 
     async def _current(self) -> CurrentModelAnswer:
         name = self._hub.settings.detector.model
-        loaded = self._hub.running.assembly.models[name]
+        assembly = self._hub.running.assembly
+        loaded = assembly.models[name]
         return CurrentModelAnswer(
-            name=name, model=model_answer(loaded.identity), provider=loaded.provider, classes=loaded.names
+            name=name,
+            model=model_answer(loaded.identity),
+            provider=loaded.provider,
+            slots=str(assembly.slots),
+            slots_reason=assembly.slots.reason,
+            classes=loaded.names,
         )
 
 

@@ -7,11 +7,13 @@ import contextlib
 import json
 import time
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 
 import prometheus_client as prometheus
 
 from cloud.batching import BatchLimits
+from cloud.collecting import OUTCOMES, Collecting
 from cloud.config import CloudSettings
 from cloud.crops import CropLimits
 from cloud.errors import ItemError
@@ -23,6 +25,7 @@ from cloud.refinery import Refinery, RefineryLimits
 from cloud.results import Results, ResultStore
 from cloud.run_log import RunLog, make_folder
 from cloud.samples import Samples, is_sampled
+from stream.dataset.collector import Collector
 from stream.home import home
 from stream.http.app import About, Instruments, build_app
 from stream.http.service import Service
@@ -49,6 +52,7 @@ class CloudService:
         self._log = RunLog(settings, self._folder)
         self._samples = Samples(self._folder, settings.samples, self._log.predictions)
         self._instruments = Instruments(ready={"refiner": self._ready})
+        self._collecting = self._make_collecting()
         self._figures = Figures(self._instruments.metrics.registry, time.monotonic())
         self._refinery = self._make_refinery()
         self._service = self._make_service()
@@ -85,8 +89,10 @@ class CloudService:
         with contextlib.suppress(TimeoutError):  # a batch hangs; the process is about to end
             async with asyncio.timeout(_CLOSE_S):
                 await self._refinery.close()
-        self._log.window(self._figures.close_window(time.monotonic()))
         self._samples.close()
+        if self._collecting is not None:
+            self._collecting.close()
+        self._log_window()
 
     def deliver(self) -> str:
         """See to it that MLflow gets it all; a sentence about what has to wait."""
@@ -95,8 +101,13 @@ class CloudService:
     async def _windows(self) -> None:
         while True:
             await asyncio.sleep(self._settings.mlflow.window_s)
-            self._log.window(self._figures.close_window(time.monotonic()))
+            self._log_window()
             self._samples.tick()
+
+    def _log_window(self) -> None:
+        kept = self._collecting.figures() if self._collecting is not None else {}
+        dataset = {f"dataset/{outcome}": count for outcome, count in kept.items()}
+        self._log.window({**self._figures.close_window(time.monotonic()), **dataset})
 
     async def _ready(self) -> str | None:
         if self._stop.is_set():
@@ -132,9 +143,28 @@ class CloudService:
         app = build_app(self._settings.http, endpoints, about=about, instruments=self._instruments)
         return Service(app, self._settings.http)
 
-    def _learn(self, question: Question, outcome: Outcome) -> None:
-        """Write an answer down, if it is one of the sample."""
-        if isinstance(outcome, ItemError) or not is_sampled(question.key, self._settings.samples.share):
+    def _make_collecting(self) -> Collecting | None:
+        settings = self._settings.dataset
+        if not settings.enabled:
+            return None
+        collecting = Collecting(Collector(settings, settings.folder_in(self._settings.project)))
+        gauge = prometheus.Gauge(
+            "videodisco_dataset_crops",
+            "Crops that a sampling strategy wanted, by what became of them.",
+            ("outcome",),
+            registry=self._instruments.metrics.registry,
+        )
+        for outcome in OUTCOMES:
+            gauge.labels(outcome).set_function(partial(collecting.count, outcome))
+        return collecting
+
+    def _learn(self, client: str, question: Question, outcome: Outcome) -> None:
+        """Write an answer down, if it is one of the sample, and offer its crop to the data set."""
+        if isinstance(outcome, ItemError):
+            return
+        if self._collecting is not None:
+            self._collecting.tell(client if self._settings.http.login_needed else "", question, outcome)
+        if not is_sampled(question.key, self._settings.samples.share):
             return
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),

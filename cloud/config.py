@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from models.spec import Preparation
 from models.trust.policy import TrustSettings
 from stream.config import Secret, Settings
+from stream.dataset.settings import USUAL_STRATEGIES, DatasetSettings, Strategy
 from stream.http.settings import HttpSettings, LimitSettings
 from stream.telemetry import MlflowSettings
 from stream.wire import MAX_ITEMS, MAX_TOP_K
@@ -128,6 +129,24 @@ class SampleSettings(Settings):
     keep: int = Field(3, ge=1, le=100, description="Older files that stay.")
 
 
+class CloudDatasetSettings(DatasetSettings):
+    """Keeping crops to learn from, with their answers. They are pictures of others' places: ask first."""
+
+    what: Literal["crops"] = Field("crops", description="Whole frames never come here.")
+    sampling_strategies: tuple[Strategy, ...] = Field(
+        tuple(each for each in USUAL_STRATEGIES if each.type != "low_agreement_track"),
+        min_length=1,
+        max_length=100,
+        description="Which crops; the first that fits takes it.",
+    )
+
+    @model_validator(mode="after")
+    def _tracks_are_not_known_here(self) -> CloudDatasetSettings:
+        if any(each.type == "low_agreement_track" for each in self.sampling_strategies):
+            raise ValueError("low_agreement_track is for edges: the refiner sees single crops, and no tracks")
+        return self
+
+
 class CloudSettings(Settings):
     """All of ``videodisco cloud``."""
 
@@ -137,6 +156,7 @@ class CloudSettings(Settings):
     crops: CropSettings = CropSettings()
     results: ResultSettings = ResultSettings()
     samples: SampleSettings = SampleSettings()
+    dataset: CloudDatasetSettings = CloudDatasetSettings()
     project: Path = Field(Path("runs"), description="Folder of this process's run and of the local MLflow store.")
     name: str = Field("cloud", min_length=1, max_length=100, pattern=r"^[^/\\]+$", description="Name of the run.")
     mlflow: MlflowSettings = MlflowSettings()

@@ -69,7 +69,7 @@ def _questions(form: Form) -> list[Question]:
         raise HttpError(413, str(exc), cause="body_size") from exc
     except WireError as exc:
         raise HttpError(400, str(exc), cause="malformed") from exc
-    return [Question(crop.item.key, crop.jpeg, crop.item.class_name) for crop in crops]
+    return [Question(crop.item.key, crop.jpeg, crop.item.class_name, crop.item) for crop in crops]
 
 
 def _answer(key: str, outcome: Outcome) -> wire.Answer:

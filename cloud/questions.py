@@ -12,17 +12,20 @@ from cloud.errors import ItemError
 from cloud.refiners.base import Opinion
 from models.classifier import Guess
 from stream.frame import ModelIdentity
+from stream.wire import Item
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
 class Question:
-    """A crop and what the edge takes it for. ``key`` names it for ever."""
+    """A crop and what the edge takes it for. ``key`` names it for ever; ``item`` is all that the edge said of it, which
+    changes no answer."""
 
     key: str
     jpeg: bytes
     edge_class: str
+    item: Item | None = None
 
     @cached_property
     def digest(self) -> bytes:

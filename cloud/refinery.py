@@ -22,8 +22,8 @@ from stream.errors import DecodeError, SinkError
 
 log = logging.getLogger(__name__)
 
-Learn = Callable[[Question, Outcome], None]
-"""Told of each new answer once, after it was stored."""
+Learn = Callable[[str, Question, Outcome], None]
+"""Told of each new answer once, after it was stored, and by which client it was asked."""
 
 UNKEPT_PAUSE_S = 5.0
 """After an answer could not be stored nothing is worked on for so long; then it is tried again."""
@@ -253,6 +253,7 @@ class Refinery:
             await self._results.keep(name, Result(question.digest, encode(outcome)))
         except SinkError as exc:
             self._figures.unkept()
+            self._figures.item(STORAGE)
             self._cannot_keep(exc)
             return ItemError.storage()
         self._storing = True
@@ -260,7 +261,7 @@ class Refinery:
             self._figures.item(outcome.code)
         else:
             self._figures.refined(question.edge_class, outcome.opinion.label, outcome.opinion.agreement)
-        self._learn(question, outcome)
+        self._learn(name.client, question, outcome)
         return outcome
 
     def _cannot_keep(self, exc: SinkError) -> None:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 TRIM_EVERY_S = 60.0
 
 # A larger part of the table is deleted in several steps, so that no answer waits long for one.
-TRIM_STEP_ROWS = 5000
+TRIM_STEP_ROWS = 1000
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS results (

@@ -43,7 +43,7 @@ class House:
             Results(ResultStore(self.path, max_age_s=1e6, max_rows=1000)),
             limits,
             figures=Figures(self.registry, 0.0),
-            learn=lambda question, _: self.learnt.append(question.key),
+            learn=lambda _client, question, _outcome: self.learnt.append(question.key),
             clock=lambda: time.monotonic() + self.now_s,
         )
 

@@ -70,6 +70,7 @@ def test_a_line_is_exactly_as_agreed(tmp_path: Path) -> None:
         "stationary": False,
         "refined": {"label": "courier", "confidence": 0.8123, "model": "lite0"},
         "snapshot": None,
+        "snapshot_bbox": None,
         "clip": "clips/1700000001000-s1.mp4",
     }
     assert (update["type"], update["zones"], update["sequence"]) == ("update", [], 2)
@@ -245,6 +246,7 @@ def test_a_snapshot_shows_the_event_and_nothing_else(tmp_path: Path) -> None:
     new, end = lines(tmp_path)
     assert path == tmp_path / "snapshots" / "front_door" / "2023-11-14" / f"{new['id']}.jpg"
     assert new["snapshot"] == end["snapshot"] == path.relative_to(tmp_path).as_posix()
+    assert new["snapshot_bbox"] == new["bbox"]
     drawn = shown(path)
     assert drawn.shape == (240, 320, 3)
     assert drawn[60:100, 88:92].max() > 100  # the box's left side
@@ -268,7 +270,10 @@ def test_a_snapshot_is_replaced_by_a_clearly_better_one_only(tmp_path: Path) -> 
     assert grey_after(22, 200, 0.9) == 150  # too soon after
     assert grey_after(30, 250, 0.95, name="dog") == 150  # of what it is not
     assert grey_after(40, 200, 0.9) == 200
+    sink.write(frame(50, {1: THERE}, confidence=0.92))
     sink.close()
+    end = lines(tmp_path)[-1]
+    assert end["bbox"] != end["snapshot_bbox"] == lines(tmp_path)[0]["bbox"], "where the picture shows it"
     assert not list(tmp_path.rglob("*.part"))
 
 

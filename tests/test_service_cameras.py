@@ -273,6 +273,10 @@ def test_recordings_are_listed_and_given_out_by_range(service: Serving) -> None:
     first = service.get("/recordings?camera=street&limit=2").json
     second = service.get(f"/recordings?camera=street&limit=2&after={first['next']}").json
     assert first["recordings"][-1]["url"] < second["recordings"][0]["url"]
+    newest = service.get("/recordings?camera=street&limit=2&newest=1").json
+    older = service.get(f"/recordings?camera=street&limit=2&newest=1&after={newest['next']}").json
+    urls = [each["url"] for each in (*newest["recordings"], *older["recordings"])]
+    assert urls == sorted(urls, reverse=True)
 
 
 @pytest.mark.parametrize(

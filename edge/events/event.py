@@ -26,7 +26,8 @@ class Event:
     ``latest_confidence`` and ``latest_box`` of the last one; boxes are in pixels of a ``width`` x ``height`` picture.
     Times are seconds since the epoch; ``end_s`` is None while it lasts. ``zones`` are where the object is now,
     ``entered_zones`` all in the order it came to them. ``snapshot`` and ``clip`` are paths, relative to the folder of
-    events.jsonl where they are below it. ``refined`` is what the cloud said.
+    events.jsonl where they are below it; ``snapshot_box`` is where the snapshot shows the object.
+    ``refined`` is what the cloud said.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Event:
     stationary: bool = False
     refined: Refinement | None = None
     snapshot: str | None = None
+    snapshot_box: Box | None = None
     clip: str | None = None
 
 
@@ -59,9 +61,12 @@ class EventChange:
     event: Event
     before: Event | None = None
 
-    def with_files(self, snapshot: str | None, clip: str | None, before: Event | None) -> EventChange:
+    def with_files(
+        self, snapshot: str | None, snapshot_box: Box | None, clip: str | None, before: Event | None
+    ) -> EventChange:
         """The same with the paths of the event's files, and the event as it was told last with its own."""
-        return replace(self, event=replace(self.event, snapshot=snapshot, clip=clip), before=before)
+        event = replace(self.event, snapshot=snapshot, snapshot_box=snapshot_box, clip=clip)
+        return replace(self, event=event, before=before)
 
 
 def change_json(change: EventChange) -> str:
@@ -89,6 +94,7 @@ def change_json(change: EventChange) -> str:
         "refined": refined
         and {"label": refined.label, "confidence": round(refined.confidence, 4), "model": refined.model},
         "snapshot": event.snapshot,
+        "snapshot_bbox": None if event.snapshot_box is None else _rounded(event.snapshot_box),
         "clip": event.clip,
     }
     return _encode(fields)

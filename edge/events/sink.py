@@ -147,9 +147,10 @@ class EventsSink:
             self._clips.hold(event.id, event.start_s - self._started_at)
         elif change.type is ChangeType.END:
             self._clips.release(event.id, event.latest_s - self._started_at)
-        snapshot = self._snapshots.path_of(event.id) if self._snapshots else None
+        taken = self._snapshots.taken(event.id) if self._snapshots else None
         complete = change.with_files(
-            snapshot=self._shown(snapshot),
+            snapshot=self._shown(taken.path if taken else None),
+            snapshot_box=taken.box if taken else None,
             clip=self._shown(self._clips.clip_of(event.id)),
             before=self._told.get(event.id),
         )

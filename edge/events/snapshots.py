@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from edge.events.event import Box
 from edge.events.lifecycle import Sighting
 from edge.events.settings import EventSettings
 from stream.errors import SinkError
@@ -43,8 +44,11 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
+class Taken:
+    """A picture of an event: where it lies, and what it shows where, how sure and when (seconds of the source)."""
+
     path: Path
+    box: Box
     confidence: float
     at_s: float
 
@@ -57,12 +61,12 @@ class Snapshots:
         self._quality = settings.snapshot_quality
         self._keep_days = settings.snapshots_keep_days
         self._overlay = Overlay()
-        self._taken: dict[str, _Taken] = {}
+        self._taken: dict[str, Taken] = {}
         self._today: date | None = None
 
-    def path_of(self, event_id: str) -> Path | None:
-        taken = self._taken.get(event_id)
-        return taken.path if taken else None
+    def taken(self, event_id: str) -> Taken | None:
+        """The picture of an event that lasts."""
+        return self._taken.get(event_id)
 
     def forget(self, event_id: str) -> None:
         """The event is over."""
@@ -100,7 +104,7 @@ class Snapshots:
         if not encoded:
             raise SinkError(f"a picture of {picture.shape[1]}x{picture.shape[0]} does not fit into a JPEG")
         _replace(path, jpeg.tobytes())
-        self._taken[event_id] = _Taken(path, _confidence(sighting), result.frame.pts_s)
+        self._taken[event_id] = Taken(path, sighting.row.xyxy, _confidence(sighting), result.frame.pts_s)
 
     def _remove_old(self, day: date) -> None:
         """When a day begins, take away the days that are too old by then; never one of ours that is no day."""

@@ -74,6 +74,7 @@ class EventAnswer(Wire):
     stationary: bool
     refined: dict[str, Any] | None
     snapshot: str | None = Field(description="Where its picture is.")
+    snapshot_bbox: Box | None = Field(description="Where it is in that; while the event lasts, as last told.")
     clip: str | None = Field(description="Where its video is.")
 
 
@@ -85,9 +86,10 @@ class EventsAnswer(Wire):
 
 
 class RecordingQuery(Wire):
-    """Which recordings, the earliest first."""
+    """Which recordings, the earliest first unless the newest are wanted."""
 
     camera: Name = None
+    newest: bool = Field(default=False, description="The newest first.")
     start: Moment = None
     end: Moment = None
     limit: int = Field(100, ge=1, le=1000)
@@ -209,8 +211,11 @@ class Archive:
             after = None
             if cursor is not None:
                 after = Recording(archive.folder.absolute() / cursor[1], "", "continuous", since, None, 0)
-            found += archive.index.find(camera=asked.camera, limit=asked.limit, after=after, **span)
-        return sorted(found, key=lambda each: (each.started_at, _place(each)))[: asked.limit]
+            found += archive.index.find(
+                camera=asked.camera, limit=asked.limit, after=after, newest_first=asked.newest, **span
+            )
+        found.sort(key=lambda each: (each.started_at, _place(each)), reverse=asked.newest)
+        return found[: asked.limit]
 
     async def _event(self, call: Call) -> dict[str, Any]:
         event: dict[str, Any] | None = await _in_thread(self._hub.events.one, call.path["id"])

@@ -116,15 +116,20 @@ class RecordingIndex:
         end: float = _FOREVER,
         limit: int = 100,
         after: Recording | None = None,
+        newest_first: bool = False,
     ) -> list[Recording]:
-        """The recordings that overlap ``start`` to ``end``, the earliest first; ``after`` continues a list."""
+        """The recordings that overlap ``start`` to ``end``, the earliest first unless told otherwise; ``after``
+        continues a list."""
         clauses = ["started_at < ?", "COALESCE(ended_at, ?) > ?"]
         values: list[Any] = [end, _FOREVER, start]
         if camera is not None:
             clauses, values = [*clauses, "camera = ?"], [*values, camera]
         if after is not None:
-            clauses, values = [*clauses, "(started_at, path) > (?, ?)"], [*values, after.started_at, self._key(after)]
-        return self._select(f"{' AND '.join(clauses)} ORDER BY started_at, path LIMIT ?", (*values, limit))
+            beyond = "<" if newest_first else ">"
+            clauses = [*clauses, f"(started_at, path) {beyond} (?, ?)"]
+            values += [after.started_at, self._key(after)]
+        order = "started_at DESC, path DESC" if newest_first else "started_at, path"
+        return self._select(f"{' AND '.join(clauses)} ORDER BY {order} LIMIT ?", (*values, limit))
 
     def unfinished(self, camera: str) -> list[Recording]:
         """The files of a camera that are being written, or were when their process was killed."""

@@ -16,6 +16,7 @@ import pytest
 
 from stream.frame import Timings
 from stream.telemetry import MlflowSettings
+from stream.telemetry.child import CourierProcess
 from stream.telemetry.journal import LAST_RECORDS_S, Journal, open_journal, open_spool, session_lock
 from stream.telemetry.locks import is_held
 from stream.telemetry.records import ArtifactRef, RunDescription
@@ -315,6 +316,16 @@ def test_a_server_that_hangs_refuses_and_dies_costs_no_time_and_no_window(
         assert store.history(name) == history_of(steps)
         assert store.run(name).info.status == "FINISHED"
     assert store.files("interrupted") == {"summary.json"}
+
+
+def test_a_courier_that_cannot_open_the_spool_says_why(tmp_path: Path) -> None:
+    spool_path = tmp_path / "spool.db"
+    spool_path.mkdir()
+    courier = CourierProcess(spool_path, "session", "here")
+    courier.start(os.environ)
+    wait_for(lambda: not courier.is_running(), "the courier has ended")
+    wait_for(lambda: "cannot be used" in courier.trouble, "its reason has been heard")
+    courier.finish(deadline_s=0.0)
 
 
 def run_briefly(journal: Journal, name: str, until: Callable[[], bool]) -> float:

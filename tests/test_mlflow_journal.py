@@ -23,7 +23,7 @@ from stream.telemetry import MlflowSettings, records
 from stream.telemetry.courier import BACKOFF_MAX_S, BACKOFF_MIN_S, Backoff, Courier, Orders
 from stream.telemetry.destination import Destination, destination
 from stream.telemetry.journal import QUEUE_RECORDS, Journal, open_journal, session_lock
-from stream.telemetry.locks import FileLock, is_held
+from stream.telemetry.locks import is_held
 from stream.telemetry.process import ProcessFigures
 from stream.telemetry.records import RunDescription
 
@@ -236,17 +236,6 @@ def test_credentials_are_in_the_spool_and_nowhere_else(tmp_path: Path, caplog: p
     assert "hunter2" not in " ".join(map(repr, (journal._courier, vars(journal._courier))))
 
 
-def test_a_lock_is_held_once_and_let_go(tmp_path: Path) -> None:
-    path = tmp_path / "locks" / "a.lock"
-    assert not is_held(path)
-    with FileLock(path) as lock:
-        assert lock.try_acquire()
-        assert lock.try_acquire()
-        assert is_held(path)
-        assert not FileLock(path).try_acquire()
-    assert not is_held(path)
-
-
 @given(st.integers(1, 200), st.floats(0, 1, exclude_max=True))
 def test_pauses_grow_within_their_bounds(failures: int, luck: float) -> None:
     backoff = Backoff()
@@ -254,6 +243,13 @@ def test_pauses_grow_within_their_bounds(failures: int, luck: float) -> None:
         backoff.fail(now_s=100.0, luck=luck)
     pause_s = backoff.due_s - 100.0
     assert BACKOFF_MIN_S <= pause_s <= min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2.0**failures)
+
+
+def test_a_store_that_is_away_for_days_is_still_tried() -> None:
+    backoff = Backoff()
+    for _ in range(5000):
+        backoff.fail(now_s=100.0, luck=0.999)
+    assert 100 + BACKOFF_MIN_S <= backoff.due_s <= 100 + BACKOFF_MAX_S
 
 
 def test_orders_are_heard() -> None:

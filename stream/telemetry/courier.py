@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from stream.errors import SinkError
+from stream.errors import VideoDiscoError
 from stream.spool import Spool
 from stream.telemetry.locks import FileLock, is_held
 
@@ -38,6 +38,8 @@ SHORT_POLL_S = 0.1
 # Pauses after failures: at random up to a bound that doubles, so that many edges do not come back at once.
 BACKOFF_MIN_S = 0.5
 BACKOFF_MAX_S = 15.0
+# Longer than the longest pause by far; a float ends at a thousand doublings, two hours of a server that is away.
+_MOST_DOUBLINGS = 30
 
 # A courier whose parent is gone ends by itself after the request it is in, and is ended after this.
 ORPHAN_GRACE_S = 10.0
@@ -98,7 +100,7 @@ class Backoff:
     def fail(self, now_s: float, luck: float) -> None:
         """One more failure; ``luck`` in [0, 1) places the next try between the least pause and the bound."""
         self.failures += 1
-        bound_s = min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2.0**self.failures)
+        bound_s = min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2.0 ** min(self.failures, _MOST_DOUBLINGS))
         self.due_s = now_s + BACKOFF_MIN_S + luck * (bound_s - BACKOFF_MIN_S)
 
 
@@ -235,7 +237,7 @@ def main(arguments: list[str]) -> int:
     try:
         # the bounds are the parent's affair: the courier never trims
         work(Spool(spool_path, max_bytes=sys.maxsize, max_age_s=float("inf")), own_session, orders, reports)
-    except (SinkError, OSError, ImportError) as exc:
+    except (VideoDiscoError, OSError, ImportError) as exc:
         log.exception("the courier ends")
         _say(str(exc), reports)
         return 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -19,14 +20,16 @@ class FileLock:
         self._descriptor: int | None = None
 
     def try_acquire(self) -> bool:
-        """Take the lock if it is free. Raises OSError where the file cannot be made."""
+        """Take the lock if it is free. Raises OSError where the file cannot be made, or cannot be locked."""
         if self._descriptor is not None:
             return True
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
-        if not _lock(descriptor):
-            os.close(descriptor)
-            return False
+        with ExitStack() as undo:
+            descriptor = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
+            undo.callback(os.close, descriptor)
+            if not _lock(descriptor):
+                return False
+            undo.pop_all()
         self._descriptor = descriptor
         return True
 

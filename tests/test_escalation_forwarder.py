@@ -716,8 +716,8 @@ def test_an_answer_that_comes_after_the_track_is_kept_as_late(tmp_path: Path) ->
         (0.3, 0.6, True),
         (0.29, 0.6, False),
         (0.3, None, True),
-        (0.59, 0.1, False),
-        (0.6, 0.1, True),
+        (0.89, 0.1, False),
+        (0.9, 0.1, True),
     ],
     ids=["a finer name", "a guess", "nothing to compare", "another class, a guess", "another class for sure"],
 )

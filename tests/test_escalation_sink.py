@@ -304,6 +304,27 @@ def test_labels_are_joined_while_the_track_lives(tmp_path: Path) -> None:
     assert not desk.board.answer(track, LABEL)
 
 
+def test_a_number_that_leaps_to_something_else_takes_no_label_along(tmp_path: Path) -> None:
+    """As where a scene is cut."""
+    small: Seen = {7: (150.0, 60.0, 180.0, 100.0)}
+    desk = opened(tmp_path, track_cooldown_s=1000.0, min_size_px=10)
+    shown(desk, stay(0, 1.0))
+    assert desk.board.answer(desk.box.parcels[0].track, LABEL)
+    shown(desk, stay(10, 0.1, small))
+    assert desk.board.refined("cam1") == {}
+    shown(desk, stay(11, 1.0, small))
+    assert [each.bbox for each in desk.box.parcels] == [BOX, small[7]], "and it is asked about for itself"
+    shown(desk, [*stay(21, 0.1, small), *stay(26, 1.0)])  # half a second later it may have come nearer
+    assert len(desk.box.parcels) == 2
+
+
+def test_whoever_is_denied_stays_denied_when_the_box_leaps(tmp_path: Path) -> None:
+    desk = opened(tmp_path, deny=["person"])
+    shown(desk, [*stay(0, 1.0, name="person"), *stay(10, 2.0, {7: (100.0, 60.0, 140.0, 100.0)})])
+    desk.sink.close()
+    assert desk.box.got == []
+
+
 def test_a_snapshot_never_changes(tmp_path: Path) -> None:
     desk = opened(tmp_path)
     shown(desk, stay(0, 1.0, {7: BOX, 8: BOX}))

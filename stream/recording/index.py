@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,9 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stream.database import Database
+from stream.errors import SinkError
 from stream.recording import salvage
 from stream.recording.demand import Kind
 from stream.recording.names import parse
+
+log = logging.getLogger(__name__)
 
 INDEX_NAME = "recordings.db"
 
@@ -166,19 +170,33 @@ class RecordingIndex:
 
         A recording without its row is rare, a lost index: then this opens every file.
         """
-        there = {path.relative_to(self.folder).as_posix() for path in self.folder.glob("*/*/*") if path.is_file()}
+        there = self._listed()
         sql = "SELECT path, ended_at FROM recordings"
         rows = dict(self._database.run(lambda connection: connection.execute(sql).fetchall()))
-        gone = [PurePosixPath(path) for path, ended_at in rows.items() if ended_at is not None and path not in there]
+        missing = [path for path, ended_at in rows.items() if ended_at is not None and path not in there]
+        # Asked once more: recordings go on while the folders are listed.
+        gone = [PurePosixPath(path) for path in missing if _is_gone(self.folder / path)]
         self.forget(gone)
         return sum(self._adopt(PurePosixPath(path)) for path in sorted(there - rows.keys())), len(gone)
+
+    def _listed(self) -> set[str]:
+        """The files where recordings may be, below the folder."""
+        try:
+            return {path.relative_to(self.folder).as_posix() for path in self.folder.glob("*/*/*") if path.is_file()}
+        except OSError as error:
+            raise SinkError(f"cannot look through {self.folder}: {error.strerror or error}") from error
 
     def _complete(self, recording: Recording) -> None:
         path = PurePosixPath(self._key(recording))
         found = None
-        if recording.path.exists():
-            salvage.trim(recording.path)
-            found = salvage.look(recording.path)
+        try:
+            if recording.path.exists():
+                salvage.trim(recording.path)
+                found = salvage.look(recording.path)
+        except SinkError as error:
+            log.warning("A recording that a killed process left stays as it is: %s", error)
+            self.forget([path])
+            return
         if found is None:
             recording.path.unlink(missing_ok=True)  # killed before the first second was written
             self.forget([path])
@@ -189,7 +207,11 @@ class RecordingIndex:
         named = parse(path)
         if named is None:
             return False
-        found = salvage.look(self.folder / path)
+        try:
+            found = salvage.look(self.folder / path)
+        except SinkError as error:
+            log.warning("A recording that is not in the index stays so: %s", error)
+            return False
         if found is None:
             return False
         started_at = named.started_at if found.started_at is None else found.started_at
@@ -222,3 +244,11 @@ class RecordingIndex:
 
     def _key(self, recording: Recording) -> str:
         return recording.path.relative_to(self.folder).as_posix()
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether there surely is no such file; a folder that cannot be looked into says nothing."""
+    try:
+        return not path.exists()
+    except OSError:
+        return False

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import prometheus_client as prometheus
 
 from cloud.dispatch import BatchDone
-from stream.windows import RollingWindow, metric_name
+from stream.windows import Percentiles, RollingWindow, RunTotals, metric_name
 
 WINDOW_LABELS = 20
 """Labels of a window that are logged, the most frequent ones: a thousand classes are too many for a run's page."""
@@ -78,7 +78,8 @@ class Figures:
     def __init__(self, registry: prometheus.CollectorRegistry, now_s: float) -> None:
         self._window = _Counts()
         self._total = _Counts()
-        self._latencies = RollingWindow(now_s)
+        self._run = RunTotals(now_s)
+        self._latencies = RollingWindow(now_s, self._run)
         self._started_s = now_s
         self._items = prometheus.Counter(
             "videodisco_refine_items", "Crops by what became of them.", ("outcome",), registry=registry
@@ -154,16 +155,20 @@ class Figures:
         """The figures since the last call, under their MLflow names; the next window begins at ``now_s``."""
         snapshot = self._latencies.close_window(now_s)
         counts, self._window = self._window, _Counts()
-        values = counts.metrics(snapshot.elapsed_s)
-        for stage, latency in snapshot.latencies.items():
-            for rank in ("p50", "p95", "p99"):
-                values[f"latency_ms/{stage}/{rank}"] = getattr(latency, rank) * 1e3
-        return values
+        return counts.metrics(snapshot.elapsed_s) | _in_ms(snapshot.latencies)
 
     def summary(self, now_s: float) -> Mapping[str, float]:
-        """The figures of the whole process."""
-        values = self._total.metrics(now_s - self._started_s)
+        """The figures of the whole process, as far as windows of it were closed."""
+        values = self._total.metrics(now_s - self._started_s) | _in_ms(self._run.snapshot().latencies)
         return {f"summary/{name}": value for name, value in values.items()}
+
+
+def _in_ms(latencies: Mapping[str, Percentiles]) -> dict[str, float]:
+    return {
+        f"latency_ms/{stage}/{rank}": getattr(latency, rank) * 1e3
+        for stage, latency in latencies.items()
+        for rank in ("p50", "p95", "p99")
+    }
 
 
 def _bounded(name: str, known: Collection[str], most: int) -> str:

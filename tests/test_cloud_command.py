@@ -18,6 +18,7 @@ import aiohttp
 import pytest
 
 import videodisco
+from cloud.figures import STAGES
 from stream import wire
 from stream.errors import EXIT_MODEL, EXIT_SIGINT, EXIT_SIGTERM, EXIT_USAGE
 from tests import commands
@@ -188,6 +189,7 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     assert port in ended.sentence
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # MLflow's own
 def test_mlflow_hears_of_it(tmp_path: Path) -> None:
     (tmp_path / "cloud.yaml").write_text(
         "mlflow: {window_s: 0.5, wait: true, flush_s: 60}\nsamples: {share: 1}\nhttp: {port: 0}\n"
@@ -196,20 +198,29 @@ def test_mlflow_hears_of_it(tmp_path: Path) -> None:
         ask(child.url, *(crop(key_of(number), jpeg(number)) for number in range(6)))
         child.process.send_signal(signal.SIGTERM)
         assert child.process.wait(80) == EXIT_SIGTERM
-    connection = sqlite3.connect(tmp_path / "runs" / "mlflow.db")
-    (status,) = (row[0] for row in connection.execute("SELECT status FROM runs"))
-    params = dict(connection.execute("SELECT key, value FROM params"))
-    metrics = dict(connection.execute("SELECT key, MAX(value) FROM metrics GROUP BY key"))
-    connection.close()
-    assert status == "FINISHED"
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    (run,) = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    params, metrics = run.data.params, run.data.metrics
+    assert run.info.status == "FINISHED"
     assert params["role"] == "refiner"
     assert params["model_name"].startswith("efficientnet-lite0")
+    assert params["model_version"] == "1"
     assert len(params["model_sha256"]) == 64
     assert metrics["summary/items/refined"] == 6
-    assert metrics["rate/refined"] > 0
-    assert metrics["batch/size"] >= 1
-    assert 0 <= metrics["agreement/mean"] <= 1
-    assert {f"latency_ms/{stage}/p99" for stage in ("queue", "inference", "total")} <= set(metrics)
+    windows = {name: client.get_metric_history(run.info.run_id, name) for name in metrics}
+    most = {name: max(point.value for point in points) for name, points in windows.items()}
+    assert sum(point.value for point in windows["items/refined"]) == 6
+    assert most["rate/refined"] > 0
+    assert most["batch/size"] >= 1
+    assert 0 <= most["agreement/mean"] <= 1
+    stages = [f"latency_ms/{stage}/{rank}" for stage in STAGES for rank in ("p50", "p95", "p99")]
+    assert {*stages, *(f"summary/{name}" for name in stages)} <= set(metrics)
     assert any(name.startswith("labels/") for name in metrics)
-    samples = list((tmp_path / "runs" / "mlartifacts").rglob("predictions-*.jsonl"))
-    assert sum(len(path.read_text().splitlines()) for path in samples) == 6
+    (samples,) = client.list_artifacts(run.info.run_id, "predictions")
+    kept = tmp_path / "runs" / "mlartifacts"
+    (path,) = kept.rglob(Path(samples.path).name)
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == 6
+    assert {line["model"]["sha256"] for line in lines} == {params["model_sha256"]}

@@ -376,7 +376,9 @@ def test_a_window_tells_rates_latencies_agreement_and_labels(tmp_path: Path) -> 
             empty = figures.close_window(20.0)
             assert empty["items/refined"] == 0
             assert "agreement/mean" not in empty, "nothing is averaged in"
-            assert figures.summary(20.0)["summary/items/refined"] == 2
+            summary = figures.summary(20.0)
+            assert summary["summary/items/refined"] == 2
+            assert summary["summary/latency_ms/total/p99"] > 0
 
     asyncio.run(scenario())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import ssl
 import subprocess
@@ -514,6 +515,7 @@ def test_no_window_exceeds_the_bytes_allowed_and_the_most_valuable_win(tmp_path:
     answered = [int(key.removeprefix("key-")) for key in server.keys]
     assert answered == list(range(99, 99 - len(answered), -1))
     assert figures.held["bytes_per_s"] >= 2
+    assert [line["cause"] for line in lines(home.folder / "decisions.jsonl")] == ["bytes_per_s"], "told, but not always"
     assert 100 - figures.sent <= figures.spooled <= 101 - figures.refined
 
 
@@ -589,7 +591,9 @@ def test_the_log_names_the_limit_that_cost_a_crop_its_place(tmp_path: Path) -> N
         home.put(1, 2, size_bytes=450_000)
         home.wait_for(lambda figures: figures.held == {"items_per_day": 1})
         home.put(3, size_bytes=450_000)
-        (told,) = lines(home.folder / "decisions.jsonl")
+        held, told = lines(home.folder / "decisions.jsonl")
+        assert (held["decision"], held["cause"]) == ("hold", "items_per_day")
+        assert re.fullmatch(r"crops wait: [12]; the next one may go in \d{5,6}\.\d s", held["why"])
         assert (told["decision"], told["cause"], told["key"]) == ("drop", "bytes", *keys(1))
         assert told["why"] == "too many wait, and it was the least valuable (items_per_day holds requests back)"
 

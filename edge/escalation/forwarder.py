@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from edge.escalation.breaker import Breaker, BreakerState, BreakerView
+from edge.escalation.budget import Holdup
 from edge.escalation.codec import UnsendableError
 from edge.escalation.exchange import Failure, Reply, Request, RequestFailedError
 from edge.escalation.means import Means
@@ -25,6 +26,9 @@ POLL_S = 1.0
 """How often the queue is looked at unasked: another process may have added to it, or have stopped working on it."""
 
 FIRST_PAUSE_S = 0.5
+
+HELD_EVERY_S = 10.0
+"""That a limit holds crops back is told no more often than this: in a crowd it always does."""
 
 LONGEST_RETRY_AFTER_S = 300.0
 """No server may ask for a pause of hours."""
@@ -66,6 +70,7 @@ class Forwarder:
         self._failed_in_row = 0
         self._trim_at_s = float("-inf")
         self._held: tuple[int, str] | None = None
+        self._held_again_at_s: dict[str, float] = {}
         self._told = BreakerState.CLOSED
         self._has_turn: bool | None = None  # nobody has asked yet
         self._seen_row = 0
@@ -221,10 +226,21 @@ class Forwarder:
         if request.size_bytes > self._means.budget.largest_bytes:
             self._give_up(first, TOO_LARGE, f"{request.size_bytes} bytes are more than the budget ever allows")
             return 0.0
-        if self._held != (first.id, holdup.cause):
-            self._held = (first.id, holdup.cause)
-            self._means.tally.by_cause("held", holdup.cause)
+        self._hold(first, holdup, now_s)
         return holdup.wait_s
+
+    def _hold(self, first: Waiting, holdup: Holdup, now_s: float) -> None:
+        """Counted for each crop that is next and has to wait, and told now and then."""
+        if self._held == (first.id, holdup.cause):
+            return
+        self._held = (first.id, holdup.cause)
+        self._means.tally.by_cause("held", holdup.cause)
+        if now_s >= self._held_again_at_s.get(holdup.cause, now_s):
+            self._held_again_at_s[holdup.cause] = now_s + HELD_EVERY_S
+            waiting = depth_of(self._means.outbox)
+            self._means.home.held_back(
+                holdup.cause, f"crops wait: {waiting}; the next one may go in {holdup.wait_s:.1f} s"
+            )
 
     def _begin(self, batch: Sequence[Waiting], request: Request, now_s: float) -> None:
         means = self._means

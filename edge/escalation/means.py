@@ -47,6 +47,10 @@ class Home(Protocol):
         """A crop that will never be answered."""
         ...
 
+    def held_back(self, limit: str, why: str) -> None:
+        """A limit of the budget keeps crops waiting."""
+        ...
+
     def cloud_is(self, state: str, why: str) -> None:
         """The breaker has opened or closed."""
         ...

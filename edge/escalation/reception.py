@@ -80,6 +80,10 @@ class Reception:
         with self._logging:
             self._log.write("drop", cause, why, **about)
 
+    def held_back(self, limit: str, why: str) -> None:
+        with self._logging:
+            self._log.write("hold", limit, why)
+
     def cloud_is(self, state: str, why: str) -> None:
         """For the log: when the cloud was away, and what was wrong with it."""
         with self._logging:

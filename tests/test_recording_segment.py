@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
@@ -183,6 +184,21 @@ def test_a_codec_that_no_file_holds_is_one_sentence(tmp_path: Path) -> None:
     first = packets(1)[0]
     strange = replace(first, track=replace(first.track, codec="no_such_codec"))
     assert refused(tmp_path / "a.mkv", strange) == "its no_such_codec video cannot be copied into a file"
+
+
+@pytest.mark.parametrize("encoder", ["libx264", "libvpx"])
+def test_what_the_beginning_points_to_is_on_the_disk_before_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: str
+) -> None:
+    path = tmp_path / f"it{suffix_of(packets(25, codec=encoder)[0].track.codec)}"
+    on_disk: list[bytes] = []
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: on_disk.append(path.read_bytes()))
+    write(path, packets(25, codec=encoder))
+    closed = path.read_bytes()
+    assert [len(data) for data in on_disk] == [len(closed)]
+    assert on_disk[0] != closed
+    path.write_bytes(on_disk[0])  # the power is cut here
+    assert numbers(path) == list(range(25))
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

@@ -15,7 +15,8 @@ class GuardedFile:
 
     What libav writes afterwards is dropped, and what it wrote since the last :meth:`checkpoint` is cut off. Closing an
     MP4 first appends the index and then rewrites the beginning to point there: doing only the second half would
-    spoil fragments that can still be played. ``anew`` refuses a file that exists instead of emptying it.
+    spoil fragments that can still be played, so that the index is on the disk before the beginning is touched: a power
+    cut must not leave one without the other. ``anew`` refuses a file that exists instead of emptying it.
     """
 
     def __init__(self, path: Path, *, anew: bool = False) -> None:
@@ -47,6 +48,8 @@ class GuardedFile:
     def write(self, data: bytes) -> int:
         rest = memoryview(data)
         try:
+            if self._failure is None and self._file.tell() < self.size_bytes:
+                os.fsync(self._file.fileno())
             while rest and self._failure is None:
                 rest = rest[self._file.write(rest) :]
             self.size_bytes = max(self.size_bytes, self._file.tell())

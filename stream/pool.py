@@ -1,4 +1,4 @@
-"""Inference threads that cameras and whoever else needs them share in fair turns."""
+"""Inference threads that cameras and whoever else needs them share in fair turns, cameras first."""
 
 from __future__ import annotations
 
@@ -16,6 +16,19 @@ if TYPE_CHECKING:
 
 ACTIVE_S = 1.0
 """A lane that offered a frame within this time takes part in the sharing of the workers."""
+
+LEND_S = 0.05
+"""A lane whose work takes no longer may have more than its share while no other waits: its workers are soon back."""
+
+SLOW_S = 1.0
+"""What a lane's work is taken to need as long as nothing is known of it."""
+
+FADE = 0.9
+"""Work that took long counts less with each that follows: lately is the last few dozen."""
+
+GIVES_WAY = 3
+"""So often tasks let a camera go first before it is their turn, or as often as there are cameras: a picture that is
+late is lost, a task waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +71,13 @@ class _Turn(Protocol):
 
     in_flight: int
     offered_s: float
+    longest_s: float
+    """What its work took lately at most."""
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether others go first."""
+        ...
 
     def take(self) -> Callable[[], None] | None:
         """What is to be done next, if anything; without waiting."""
@@ -74,6 +94,8 @@ class _Turn(Protocol):
 class Lane:
     """One camera's way into the pool: its newest frame waits, an older one gives way to it."""
 
+    gives_way = False
+
     def __init__(self, pool: InferencePool, detector: Detector, max_staleness_s: float) -> None:
         self.detector = detector
         self.max_staleness_s = max_staleness_s
@@ -82,6 +104,7 @@ class Lane:
         self.waiting: _Job | None = None
         self.in_flight = 0
         self.offered_s = float("-inf")
+        self.longest_s = SLOW_S
 
     def offer(self, frame: Frame, answer: Answer) -> None:
         """Ask for ``frame`` to be looked at; returns at once. ``answer`` is told what came of it, and must return
@@ -118,6 +141,8 @@ class Lane:
 class TaskLane:
     """A way into the pool for work that waits its turn in order: at most ``capacity`` tasks, then it refuses."""
 
+    gives_way = True
+
     def __init__(self, pool: InferencePool, capacity: int) -> None:
         self.capacity = capacity
         self._pool = pool
@@ -125,6 +150,7 @@ class TaskLane:
         # The rest belongs to the pool, under its lock.
         self.in_flight = 0
         self.offered_s = float("-inf")
+        self.longest_s = SLOW_S
 
     @property
     def depth(self) -> int:
@@ -170,8 +196,8 @@ class TaskLane:
 class InferencePool:
     """``workers`` threads that take one frame or task of each lane in turn.
 
-    While several lanes offer work, none holds more than its share of the workers, so that a slow model on one
-    camera leaves the others theirs. A frame older than its lane allows is not looked at.
+    While several lanes offer work, one whose work takes long holds no more than its share of the workers, so that a
+    slow model on one camera leaves the others theirs. A frame older than its lane allows is not looked at.
     """
 
     def __init__(self, workers: int, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -179,6 +205,7 @@ class InferencePool:
         self.now_s = clock
         self._changed = threading.Condition()
         self._turns: deque[_Turn] = deque()
+        self._gave_way = 0
         self._lanes: list[_Turn] = []
         self._closed = False
         self._threads: list[threading.Thread] = []
@@ -267,6 +294,7 @@ class InferencePool:
     def _work(self) -> None:
         while (taken := self._take()) is not None:
             lane, do = taken
+            begun_s = self.now_s()
             try:
                 do()
             finally:
@@ -274,6 +302,7 @@ class InferencePool:
                 del do, taken
                 with self._changed:
                     lane.in_flight -= 1
+                    lane.longest_s = max(self.now_s() - begun_s, lane.longest_s * FADE)
                     self._changed.notify_all()
 
     def _take(self) -> tuple[_Turn, Callable[[], None]] | None:
@@ -293,12 +322,16 @@ class InferencePool:
             return None
 
     def _next_lane(self) -> _Turn | None:
-        """The lane whose turn it is, of those that do not hold their share already."""
+        """The lane whose turn it is, of those that do not hold their share already or are soon done."""
         share = self._share()
-        for lane in self._turns:
-            if lane.in_flight < share:
-                self._turns.remove(lane)
-                return lane
+        able = [lane for lane in self._turns if lane.in_flight < share or lane.longest_s <= LEND_S]
+        first = [lane for lane in able if not lane.gives_way]
+        later = [lane for lane in able if lane.gives_way]
+        give_way = self._gave_way < max(GIVES_WAY, len(first))
+        for lane in (*first, *later) if give_way else (*later, *first):
+            self._gave_way = 0 if lane.gives_way else self._gave_way + 1
+            self._turns.remove(lane)
+            return lane
         return None
 
     def _share(self) -> int:

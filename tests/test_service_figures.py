@@ -98,6 +98,22 @@ def test_no_prediction_is_kept_where_none_is_wanted(tmp_path: Path) -> None:
     assert not (tmp_path / "serve" / FOLDER).exists()
 
 
+def test_predictions_that_would_fill_the_memory_are_left_out_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.service.image_log.WAITING_BYTES", 2 * len(GREY))
+    monkeypatch.setattr("edge.service.image_log.LOOK_EVERY_S", 60)
+    with Serving(tmp_path) as service:
+        for _ in range(5):
+            assert service.post_picture(GREY).status == 200
+        image_log = service.hub.image_log
+        assert image_log is not None
+        assert image_log.lost == 3
+        assert service.call(image_log.metrics)["images/predictions_lost"] == 3
+    (path,) = (tmp_path / "serve" / FOLDER).glob("*.jsonl")
+    assert len(path.read_text().splitlines()) == 2, "what waited is written at the end"
+
+
 def line(number: int, *, sequence: int = 1, camera: str = "yard") -> str:
     fields = {
         "type": "new",

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import cv2
+
 from edge.cli.closing import print_report
 from edge.cli.console import Terminal
 from edge.cli.execute import SWITCH_INTERVAL_S, Interrupts, set_up_logging
@@ -29,6 +31,7 @@ def serve_from_terminal(config: Path | None, options: Mapping[str, Any], *, quie
     """Serve until a signal; the exit code."""
     set_up_logging(debug=debug)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    cv2.setNumThreads(1)  # pictures are looked at side by side already
     quiet_decoders()
     document = ConfigDocument(config, options)
     settings = document.load()

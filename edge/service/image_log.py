@@ -6,14 +6,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import queue
 import random
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +23,10 @@ from stream.windows import LogHistogram, RollingWindow, RunTotals, WindowSnapsho
 log = logging.getLogger(__name__)
 
 FOLDER = "images"
-QUEUED = 1000
-"""Predictions that wait for the disk; more are left out, and counted."""
+WAITING_BYTES = 64 << 20
+"""Pictures whose predictions wait for the disk; more are left out, and counted."""
 
-
-FLUSH_EVERY_S = 0.5
-
-
-class _Nothing(Enum):
-    NOW = "now"
-    MORE = "more"
+LOOK_EVERY_S = 0.5
 
 
 class ImageLog:
@@ -105,16 +97,21 @@ def _metrics(snapshot: WindowSnapshot) -> dict[str, float]:
 
 
 class _Writer:
-    """Lines into one file after the other; each is closed after a while or when it is large, and never opened again."""
+    """Lines into one file after the other; each is closed after a while or when it is large, and never opened again.
+
+    It looks now and then for what came: to be woken for each picture would cost more than its line.
+    """
 
     def __init__(self, folder: Path, settings: ImageLogSettings, logged: Callable[[Path], None]) -> None:
         self._folder = folder
         self._settings = settings
         self._logged = logged
-        self._queue: queue.Queue[Seen | _Nothing] = queue.Queue(QUEUED)
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[datetime, Seen]] = []
+        self._waiting_bytes = 0
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="image-log", daemon=True)
         self._path: Path | None = None
-        self._lines: list[str] = []
         self._bytes = 0
         self._closes_s = 0.0
         self._complained = False
@@ -123,73 +120,62 @@ class _Writer:
         self._thread.start()
 
     def put(self, seen: Seen) -> bool:
-        with suppress(queue.Full):
-            self._queue.put_nowait(seen)
-            return True
-        return False
+        with self._lock:
+            if self._waiting and self._waiting_bytes + len(seen.data) > WAITING_BYTES:
+                return False
+            self._waiting.append((datetime.now(UTC), seen))
+            self._waiting_bytes += len(seen.data)
+        return True
 
     def close(self, within_s: float) -> None:
-        with suppress(queue.Full):
-            self._queue.put(_Nothing.MORE, timeout=within_s)
+        self._closing.set()
         self._thread.join(within_s)
 
     def _work(self) -> None:
-        flush_s = 0.0
-        while (seen := self._next()) is not _Nothing.MORE:
-            if isinstance(seen, Seen):
-                self._lines.append(_line(seen) + "\n")
-            if time.monotonic() >= flush_s:
-                flush_s = time.monotonic() + FLUSH_EVERY_S
-                self._flush()
+        closing = False
+        while not closing:
+            closing = self._closing.wait(LOOK_EVERY_S)
+            self._write()
             full = self._bytes >= self._settings.max_mb * 1e6
-            if self._path is not None and (full or time.monotonic() >= self._closes_s):
-                self._finish()
-        self._flush()
-        self._finish()
+            if self._path is not None and (closing or full or time.monotonic() >= self._closes_s):
+                self._finish(self._path)
 
-    def _next(self) -> Seen | _Nothing:
-        try:
-            return self._queue.get(timeout=FLUSH_EVERY_S)
-        except queue.Empty:
-            return _Nothing.NOW
-
-    def _flush(self) -> None:
-        if not self._lines:
+    def _write(self) -> None:
+        with self._lock:
+            waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        if not waiting:
             return
-        text, self._lines = "".join(self._lines), []
+        text = "".join(_line(at, seen) + "\n" for at, seen in waiting)
         try:
             if self._path is None:
-                self._begin()
-            if self._path is not None:
-                with self._path.open("a", encoding="utf-8") as file:
-                    file.write(text)
-                self._bytes += len(text)
+                self._path = self._begin()
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(text)
+            self._bytes += len(text)
         except OSError as exc:
             if not self._complained:
                 log.warning("predictions of pictures are not kept: %s", exc.strerror)
             self._complained = True
 
-    def _begin(self) -> None:
+    def _begin(self) -> Path:
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._bytes, self._closes_s = 0, time.monotonic() + self._settings.every_s
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S-%f")[:-3]
-        self._path, self._bytes = self._folder / f"{stamp}Z.jsonl", 0
-        self._closes_s = time.monotonic() + self._settings.every_s
+        return self._folder / f"{stamp}Z.jsonl"
 
-    def _finish(self) -> None:
-        path, self._path = self._path, None
-        if path is None:
-            return
+    def _finish(self, path: Path) -> None:
+        self._path = None
         self._logged(path)
         for old in sorted(self._folder.glob("*Z.jsonl"))[: -self._settings.keep]:
             with suppress(OSError):
                 old.unlink()
 
 
-def _line(seen: Seen) -> str:
+def _line(at: datetime, seen: Seen) -> str:
     """One prediction. The picture itself is known again by its hash."""
     result, model = seen.result, seen.result.model
     line: dict[str, Any] = {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "image_sha256": hashlib.sha256(seen.data).hexdigest(),
         "bytes": len(seen.data),
         "width": result.frame.width,

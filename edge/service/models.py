@@ -63,6 +63,7 @@ class RequestModels:
         self._loading, self._opening = threading.Lock(), threading.Lock()
         self._own: OrderedDict[str, LoadedModel] = OrderedDict()
         self._shapes: dict[str, list[tuple[int, int]]] = {}
+        self._last: tuple[LoadedModel, DetectorSettings, OnnxDetector] | None = None
 
     def detector(self, wish: Wish, *, at_hand: bool = False) -> OnnxDetector | None:
         """A detector as wished; loading a model takes a while. With ``at_hand`` this returns at once: None where the
@@ -79,7 +80,7 @@ class RequestModels:
         loaded = self._cameras().get(wanted.model) or self._own.get(wanted.model)
         if loaded is None and at_hand:
             return None
-        return OnnxDetector(loaded or self._load(wanted, usual), wanted)
+        return self._made(loaded or self._load(wanted, usual), wanted)
 
     def adapt(self, settings: RunSettings) -> None:
         """Go by other settings from now on; what the cameras have loaded meanwhile is not kept twice."""
@@ -96,6 +97,13 @@ class RequestModels:
             if shape not in opened:
                 opened.append(shape)
             return detector.view(shape[0] * 100, shape[1] * 100)
+
+    def _made(self, loaded: LoadedModel, wanted: DetectorSettings) -> OnnxDetector:
+        """The last one again if the same is wanted, as it mostly is."""
+        last = self._last
+        if last is None or last[0] is not loaded or last[1] != wanted:
+            last = self._last = (loaded, wanted, OnnxDetector(loaded, wanted))
+        return last[2]
 
     def _load(self, wanted: DetectorSettings, usual: DetectorSettings) -> LoadedModel:
         if wanted.model != usual.model and wanted.model not in known_models():

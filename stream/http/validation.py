@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from aiohttp import hdrs, web
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import from_json
 
 from stream.http import multipart
@@ -81,7 +81,7 @@ def from_pairs(model: type[M], pairs: Iterable[tuple[str, Any]], origin: str) ->
     Raises:
         HttpError: 400; ``origin`` is named in its sentence.
     """
-    several = {info.alias or name for name, info in model.model_fields.items() if _takes_several(info)}
+    several = _several(model)
     values: dict[str, Any] = {}
     for key, value in pairs:
         if key in several:
@@ -161,8 +161,11 @@ def _field(part: Part) -> Any:
         raise HttpError(400, f"form: '{_shortened(part.name)}' is not valid {kind}") from exc
 
 
-def _takes_several(info: FieldInfo) -> bool:
-    return _is_sequence(info.annotation)
+@functools.cache
+def _several(model: type[BaseModel]) -> frozenset[str]:
+    """The keys whose fields take several values."""
+    fields = model.model_fields.items()
+    return frozenset(info.alias or name for name, info in fields if _is_sequence(info.annotation))
 
 
 def _is_sequence(annotation: Any) -> bool:

@@ -1,14 +1,18 @@
-"""The event loop's thread, and the signals that end it. The main thread keeps the signals, the terminal, the window."""
+"""How a process begins, the event loop's thread, and the signals that end it.
+
+The main thread keeps the signals, the terminal and the window.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
 import contextlib
+import gc
 import os
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -19,6 +23,18 @@ if hasattr(signal, "SIGHUP"):  # a terminal that is closed; Windows has no such 
     EXIT_CODES[signal.SIGHUP] = EXIT_SIGHUP
 
 T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def without_collecting() -> Iterator[None]:
+    """For what a process imports at its start and keeps: to look through it for garbage again and again takes a tenth
+    of that time. Nor is it ever looked at again afterwards, which all threads would have to wait for."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class LoopThread:

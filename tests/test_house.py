@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,10 +76,23 @@ def test_models_take_only_the_ground_from_stream() -> None:
 @pytest.mark.parametrize("path", [path for path in LIGHT if path.name in COMMANDS], ids=lambda path: path.name)
 def test_commands_import_nothing_heavy_before_they_run(path: Path) -> None:
     allowed = {"typer", "typer.exceptions", "edge", "edge.cli", "models", "cloud", "stream.errors"}
-    import sys
-
     heavy = {name for name in imports(path, top_only=True) if name.split(".")[0] not in sys.stdlib_module_names}
     assert heavy <= allowed, f"{path.name} imports {heavy - allowed} at its top"
+
+
+HEAVY = {"av", "cv2", "onnxruntime", "supervision", "scipy", "mlflow", "aiohttp", "numpy", "matplotlib", "torch"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import edge.config", "import videodisco; videodisco.main(['run', '--help'])"],
+    ids=["configuration", "help"],
+)
+def test_nothing_heavy_is_imported_to_read_a_configuration_or_to_help(statement: str) -> None:
+    """By nobody, however far down: what one of them imports at its top counts as well."""
+    code = f"import sys; {statement}; print(sorted({HEAVY} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def runtime_imports(path: Path) -> set[str]:

@@ -44,7 +44,6 @@ from stream.sinks.rotation import Rotation
 from stream.sinks.yolo import LabelsSink
 from stream.sources.address import parse_address
 from stream.sources.base import PictureDemand
-from stream.sources.isolated import IsolatedSource
 from stream.sources.live import LiveSource
 from stream.sources.settings import LiveSettings, LookSettings, ReachSettings
 from stream.sources.status import SourceStatus
@@ -303,6 +302,8 @@ def _source(
     live = _part_of(camera, LiveSettings).model_copy(update={"wait": True, "guard": guard})
     look = _part_of(camera, LookSettings)
     if camera.isolate:
+        from stream.sources.isolated import IsolatedSource  # what it says to its child takes time to set up
+
         return IsolatedSource(address, name=name, settings=live, look=look, wants_pictures=wants_pictures, tap=tap)
     attention = Attention(look)
     return LiveSource(address, name=name, settings=live, attention=attention, wants_pictures=wants_pictures, tap=tap)

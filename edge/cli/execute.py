@@ -1,25 +1,17 @@
-"""Running a station from the terminal: signals, progress, and the closing words."""
+"""Running a station from the terminal: which kind it is, its signals and its log."""
 
 from __future__ import annotations
 
-import concurrent.futures
 import logging
 import sys
 from collections.abc import Callable
 
 from edge.cameras.listing import wants_cameras
-from edge.cli.closing import print_report
 from edge.cli.console import Terminal
-from edge.cli.progress import ProgressDisplay
 from edge.config import RunSettings
-from edge.report import RunReport
-from edge.station import Station
 from stream.errors import UsageError
 from stream.redaction import RedactingFilter
-from stream.runtime import LoopThread, SignalStop
-
-REFRESH_S = 0.1
-"""How often the main thread looks at the run's progress."""
+from stream.runtime import LoopThread, SignalStop, without_collecting
 
 SWITCH_INTERVAL_S = 0.001
 """How long a thread may keep the interpreter while others ask for it. Python's 5 ms is half an inference: threads
@@ -40,41 +32,16 @@ def execute(
     set_up_logging(debug=debug)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     if wants_cameras(settings):
-        from edge.cli.execute_live import run_cameras
+        with without_collecting():
+            from edge.cli.execute_live import run_cameras
 
         return run_cameras(settings, show=show, reload=reload, quiet=quiet)
     if show:
         raise UsageError("--show is for cameras; add --realtime to play files as if they were cameras")
-    return _run_files(settings, quiet=quiet)
+    with without_collecting():
+        from edge.cli.execute_files import run_files
 
-
-def _run_files(settings: RunSettings, *, quiet: bool) -> int:
-    console = Terminal(stderr=True, quiet=quiet, soft_wrap=True)
-    with LoopThread() as loop:
-        station = Station(settings)
-        interrupts = Interrupts(station.stop, loop, console)
-        report = _watch(station, loop, console)
-    errors = Terminal(stderr=True, soft_wrap=True)
-    print_report(report, Terminal(quiet=quiet, soft_wrap=True), errors)
-    code = interrupts.exit_code if interrupts.exit_code is not None else report.exit_code
-    interrupts.leave_at_once_with(code)
-    with console.status("delivering to MLflow"):
-        waiting = station.deliver()
-    if waiting:
-        errors.print(f"videodisco: {waiting}")
-    return code
-
-
-def _watch(station: Station, loop: LoopThread, console: Terminal) -> RunReport:
-    running = loop.submit(station.run())
-    with ProgressDisplay(console) as display:
-        while True:
-            try:
-                return running.result(REFRESH_S)
-            except concurrent.futures.TimeoutError:
-                if running.done():
-                    raise  # a TimeoutError out of the run itself
-                display.update(station.progress())
+    return run_files(settings, quiet=quiet)
 
 
 def set_up_logging(*, debug: bool) -> None:

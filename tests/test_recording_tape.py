@@ -324,6 +324,24 @@ def test_a_folder_that_cannot_be_reached_is_a_pause(tmp_path: Path) -> None:
     bench.finish()
 
 
+def test_a_cameras_folder_that_cannot_be_reached_is_a_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a network drive that is gone while the system still remembers the size of its disk."""
+    bench = Bench(tmp_path, RecordSettings(mode="continuous"))
+    bench.feed(packets(1))  # claims the folder
+
+    def exists_on_a_lost_drive(_self: Path) -> bool:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as lost:
+        lost.setattr(Path, "exists", exists_on_a_lost_drive)
+        bench.feed(packets(1, epoch=1))
+        assert bench.phase == "paused"
+        assert "stale file handle" in bench.tape.reason
+    bench.feed(packets(150, epoch=2)[1:])
+    bench.finish()
+    assert shown(tmp_path)[-1] == list(range(100, 150))
+
+
 class FullFile(GuardedFile):
     """A file that takes so many bytes and no more."""
 

@@ -11,6 +11,7 @@ from stream.errors import SinkError
 from stream.recording.demand import Kind
 from stream.recording.index import RecordingIndex
 from stream.recording.names import candidates
+from stream.sinks.base import write_failure
 from stream.sinks.guarded import GuardedFile
 from stream.sinks.names import safe_name
 from stream.telemetry.locks import FileLock
@@ -68,6 +69,7 @@ class Library:
         return None
 
     def release(self) -> None:
+        """Write the rows that are owed, and let others record the camera."""
         self.settle()
         self._lock.release()
         self._claimed = False
@@ -77,10 +79,13 @@ class Library:
     ) -> tuple[PurePosixPath, GuardedFile]:
         """A new file and its path below the folder. Raises SinkError."""
         names = candidates(self._camera, started_at, kind, event_id, annotated=self._annotated, suffix=suffix)
-        path = next(path for path in names if not (self._index.folder / path).exists())
+        try:
+            path = next(path for path in names if not self.absolute(path).exists())
+        except OSError as error:
+            raise write_failure(self.folder, error) from error
         self._note(lambda: self._index.begin(path, self._camera, kind, started_at))
         try:
-            return path, self._open_file(self._index.folder / path)
+            return path, self._open_file(self.absolute(path))
         except SinkError:
             self._note(lambda: self._index.forget([path]))
             raise
@@ -92,7 +97,7 @@ class Library:
     def discard(self, path: PurePosixPath) -> None:
         """Nothing in the file can be played."""
         with suppress(OSError):  # else it stays in the index as unfinished, and is looked at again at the next start
-            (self._index.folder / path).unlink(missing_ok=True)
+            self.absolute(path).unlink(missing_ok=True)
             self._note(lambda: self._index.forget([path]))
 
     def mark(self, path: PurePosixPath, event_id: str, at: float) -> None:
@@ -117,4 +122,5 @@ class Library:
         self.settle()
 
     def absolute(self, path: PurePosixPath) -> Path:
+        """Where a file that is named by its path below the folder is."""
         return self._index.folder / path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -77,12 +78,12 @@ class Uploads:
 
 
 async def _received(request: web.Request, limit: int) -> bytes:
-    body = bytearray()
+    body = io.BytesIO()  # gives away what it holds without a copy
     while chunk := await request.content.readany():
-        body += chunk
-        if len(body) > limit:
+        if body.tell() + len(chunk) > limit:
             raise _too_large(limit)
-    return bytes(body)
+        body.write(chunk)
+    return body.getvalue()
 
 
 async def _say_continue(request: web.Request) -> None:

@@ -306,6 +306,20 @@ def test_cameras_come_and_go() -> None:
     assert share(watch.tile(0), BLUE) == 1
 
 
+@pytest.mark.parametrize("key", ["r", "s", "\t"])
+@pytest.mark.parametrize("clicked", [False, True])
+def test_a_camera_that_has_just_gone_cannot_be_chosen(key: str, *, clicked: bool) -> None:
+    """It is still on the canvas: that is drawn anew only some hundredths of a second later."""
+    watch = four()
+    watch.deliver()
+    watch.later()
+    gone = watch.feeds.pop()
+    x, y = watch.screen.at[0] * 3 // 4, watch.screen.at[1] * 3 // 4
+    watch.screen.moves = [(x, y, clicked)]
+    assert watch.step(key)
+    assert gone.name not in " ".join(watch.controls.asked)
+
+
 def test_the_canvas_follows_the_window() -> None:
     watch = four()
     watch.screen.at = (900, 700)

@@ -190,9 +190,10 @@ class Window:
     def _follow_pointer(self) -> None:
         for x, y, clicked in self._screen.pointer():
             under = tile_at(list(self._tiles.values()), x, y)
-            if under is None:
+            name = None if under is None else list(self._tiles)[under]
+            if name not in self._views:  # a gap, or a camera that is gone since the canvas was drawn
                 continue
-            self._selected = list(self._tiles)[under]
+            self._selected = name
             if clicked and len(self._views) > 1:
                 self._large = self._selected if self._large is None else None
                 self._tiles = {}

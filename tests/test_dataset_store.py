@@ -83,13 +83,22 @@ def test_the_same_picture_is_kept_once(store: Store) -> None:
     assert store.add(elsewhere, noisy, STRICT, max_bytes=PLENTY), "another camera's is another"
 
 
-def test_crops_are_compared_with_those_of_their_class(store: Store) -> None:
+def test_a_crop_that_passes_for_something_else_shows_nothing_new(store: Store) -> None:
     picture = scene(1)
-    for name in ("bus", "car"):
+    assert store.add(sample(picture, [label("car")], kind="crop"), encode(picture, 90), STRICT, max_bytes=PLENTY)
+    for name in ("car", "truck"):
         draft = sample(picture, [label(name)], kind="crop")
-        quality = 90 + len(in_store(store))
-        assert store.add(draft, encode(picture, quality), STRICT, max_bytes=PLENTY)
         assert store.add(draft, encode(picture, 50), STRICT, max_bytes=PLENTY) is None
+    assert store.add(sample(picture, [label("car")]), encode(picture, 70), STRICT, max_bytes=PLENTY), "no frame yet"
+
+
+def test_a_class_that_is_rare_is_remembered_among_many_others(store: Store) -> None:
+    few = STRICT.model_copy(update={"recent": 3})
+    for number in range(6):
+        picture, name = scene(number), "car" if number == 0 else "person"
+        assert store.add(sample(picture, [label(name)], kind="crop"), encode(picture, 90), few, max_bytes=PLENTY)
+    assert store.shows_nothing_new(sample(scene(0), [label("car")], kind="crop"), few)
+    assert not store.shows_nothing_new(sample(scene(1), [label("person")], kind="crop"), few), "long ago"
 
 
 @pytest.mark.parametrize(("bits", "alike"), [(0, True), (6, True), (7, False), (64, False)])

@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS samples (
     record TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS samples_alike ON samples (camera, alike, id, fingerprint);
+CREATE INDEX IF NOT EXISTS samples_kinds ON samples (camera, kind, id, fingerprint);
 CREATE INDEX IF NOT EXISTS samples_by_class ON samples (class, id);
 CREATE INDEX IF NOT EXISTS samples_by_sampler ON samples (sampler, kept_at);
 CREATE INDEX IF NOT EXISTS samples_by_age ON samples (kept_at);
@@ -130,10 +131,17 @@ def holds(connection: sqlite3.Connection, sha256: str) -> bool:
 
 
 def has_alike(connection: sqlite3.Connection, sample: Sample, settings: DuplicateSettings) -> bool:
-    """Whether one of the recent samples of the same camera and class shows the same."""
-    sql = "SELECT id, fingerprint FROM samples WHERE camera = ? AND alike = ? ORDER BY id DESC LIMIT ?"
-    rows = connection.execute(sql, (sample.origin.camera, _alike(sample), settings.recent)).fetchall()
-    near = [number for number, print_ in rows if distance(sample.fingerprint, int(print_, 16)) <= settings.distance]
+    """Whether one of the recent samples of the same camera shows the same: of the last of its class, and of the last
+    of all, for what one look takes for a car the next takes for a truck."""
+    near: set[int] = set()
+    for column, value in (("alike", _alike(sample)), ("kind", sample.kind)):
+        sql = f"SELECT id, fingerprint FROM samples WHERE camera = ? AND {column} = ? ORDER BY id DESC LIMIT ?"  # noqa: S608 - the columns are named above
+        rows = connection.execute(sql, (sample.origin.camera, value, settings.recent))
+        near |= {
+            number for number, print_ in rows if distance(sample.fingerprint, int(print_, 16)) <= settings.distance
+        }
+    if sample.kind == "crop":
+        return bool(near)
     return any(same_scene(sample.labels, _labels_of(connection, number)) for number in near)
 
 
@@ -143,7 +151,7 @@ def _labels_of(connection: sqlite3.Connection, number: int) -> tuple[Label, ...]
 
 
 def _alike(sample: Sample) -> str:
-    """What a sample is compared with: crops of its class; whole frames whatever they were taken for."""
+    """Of which samples many are remembered: crops of its class; whole frames whatever they were taken for."""
     return f"crop {sample.class_name}" if sample.kind == "crop" else "frame"
 
 

@@ -13,7 +13,8 @@ from stream.telemetry import MlflowSettings
 
 _SQLITE = "sqlite:///"
 _SQLITE_HEADER = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html
-_SCHEMES = ("http", "https", "postgresql", "mysql", "mssql", "databricks")
+_WEB_SCHEMES = ("http", "https")
+_SCHEMES = (*_WEB_SCHEMES, "postgresql", "mysql", "mssql", "databricks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def destination(settings: MlflowSettings, project: Path) -> Destination:
         database = Path(uri.removeprefix(_SQLITE)).absolute()
         return Destination(_SQLITE + str(database), (database.parent / "mlartifacts").as_uri())
     scheme = uri.partition(":")[0].partition("+")[0].lower()
-    if scheme not in _SCHEMES:
+    if scheme not in _SCHEMES or (scheme in _WEB_SCHEMES and not _is_web_address(uri)):
         raise UsageError(
             f"The MLflow URI {redact_url(uri)} is no tracking store; give http(s)://HOST:PORT "
             f"or sqlite:///FOLDER/mlflow.db."
@@ -54,9 +55,9 @@ def page_of(settings: MlflowSettings) -> str | None:
     """Where people look at runs in a browser, without credentials; None where that is not known."""
     if settings.ui_url is not None:
         return settings.ui_url.rstrip("/")
-    parts = urlsplit(settings.uri or "")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if settings.uri is None or not _is_web_address(settings.uri):
         return None
+    parts = urlsplit(settings.uri)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
 
 
@@ -65,6 +66,8 @@ def trouble_with(where: Destination) -> str:
     file = sqlite_file(where.uri)
     if file is None or not file.exists():
         return ""
+    if not file.is_file():
+        return f"{file} is a folder, not a file; name a file in it"
     if not os.access(file, os.R_OK | os.W_OK):
         return f"{file} may not be written by this user"
     with file.open("rb") as store:
@@ -75,3 +78,12 @@ def trouble_with(where: Destination) -> str:
 def sqlite_file(uri: str) -> Path | None:
     """The file of a SQLite store, None for any other."""
     return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+
+def _is_web_address(uri: str) -> bool:
+    """Whether it is http(s) and names a host."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # half an IPv6 address
+        return False
+    return parts.scheme in _WEB_SCHEMES and bool(parts.hostname)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +159,74 @@ def test_all_cameras_are_tiles_with_state_rate_and_age(visit: Visit) -> None:
     gate.locator(".pill.bad", has_text="Offline").wait_for()
     assert "dim" in str(gate.get_attribute("class"))
     assert "nothing listens at 127.0.0.1:9" in gate.locator(".veil").inner_text()
-    assert "for " in gate.locator(".veil-for").inner_text()
+    assert re.fullmatch(r"since \d\d:\d\d:\d\d", gate.locator(".veil-for").inner_text())
     assert page.get_by_text("1 of 2 cameras live").is_visible()
+
+
+def test_who_comes_later_sees_since_when_a_camera_is_away(browser: Any, service: Serving) -> None:
+    since: list[float] = []
+    for _ in range(2):
+        with Visit(browser, service.url) as visit:
+            page = visit.go("live")
+            gate = page.locator('.tile[data-camera="gate"]')
+            gate.locator(".pill.bad", has_text="Offline").wait_for()
+            shown = gate.locator(".veil-for").inner_text()
+            since.append(datetime.strptime(shown, "since %H:%M:%S").replace(tzinfo=UTC).timestamp())
+            away_s = page.evaluate("fetch('/cameras/gate').then((a) => a.json()).then((gate) => gate.away_s)")
+            page.wait_for_timeout(1200)
+            assert gate.locator(".pill").inner_text() == "Offline", "however often it is tried"
+    assert away_s > 1.2, "over all attempts"
+    assert since[1] - since[0] == pytest.approx(0, abs=1)
+
+
+def test_tiles_ask_for_pictures_of_their_size(visit: Visit) -> None:
+    asked: list[str] = []
+    visit.page.on("websocket", lambda socket: asked.append(socket.url))
+    page = visit.go("live")
+    page.locator('.tile.has-picture[data-camera="street"]').wait_for()
+    tile = page.locator('.tile[data-camera="street"] canvas').bounding_box()
+    assert tile is not None
+    (address,) = [each for each in asked if "/street/" in each]
+    width = int(re.findall(r"width=(\d+)", address)[0])
+    assert tile["width"] <= width < tile["width"] + 160
+
+
+def test_a_camera_is_recorded_by_hand_played_and_downloaded(visit: Visit) -> None:
+    page = visit.go("live/street")
+    page.locator(".pill.good").wait_for()
+    record = visit.button("Record")
+    record.press("Enter")
+    stop = visit.button("Stop recording")
+    stop.wait_for()
+    visit.until("() => document.activeElement?.textContent === 'Stop recording'")
+    page.get_by_text("yes, by hand").wait_for()
+    page.get_by_role("list", name="Last recordings").get_by_text("being written").wait_for()
+    stop.click()
+    visit.button("Record").wait_for()
+    page.locator(".kept").get_by_text("by hand").first.wait_for()
+    visit.until("() => !document.querySelector('.kept').textContent.includes('being written')")
+    page.locator(".kept button").last.click()
+    visit.until("() => document.querySelector('dialog video')?.readyState >= 2")
+    with page.expect_download() as waited:
+        page.get_by_role("dialog").get_by_role("link", name="Download").click()
+    assert waited.value.suggested_filename.startswith("street ")
+    assert Path(waited.value.path()).read_bytes()[4:8] == b"ftyp"
+    page.keyboard.press("Escape")
+    with page.expect_download() as waited:
+        page.get_by_role("link", name="Snapshot").click()
+    assert re.fullmatch(r"street \d{4}-\d\d-\d\dT[\d-]{8}\.jpg", waited.value.suggested_filename)
+    assert Path(waited.value.path()).read_bytes()[:2] == b"\xff\xd8"
+
+
+def test_pausing_keeps_the_keyboard_where_it_is(visit: Visit) -> None:
+    page = visit.go("live/street")
+    page.locator(".pill.good").wait_for()
+    visit.button("Pause").press("Enter")
+    page.locator(".pill", has_text="Paused").wait_for()
+    visit.until("() => document.activeElement?.textContent === 'Resume'")
+    assert not visit.button("Record").is_visible(), "there is nothing to record"
+    page.keyboard.press("Enter")
+    page.locator(".pill.good").wait_for()
 
 
 def test_a_camera_opens_by_the_keyboard_and_tells_how_it_is(visit: Visit) -> None:

@@ -11,6 +11,7 @@ import av
 import cv2
 import pytest
 
+from edge.escalation.figures import Agreement, EscalationFigures
 from edge.events.event import Event, EventChange
 from edge.events.settings import ChangeType
 from tests.page_browser import Visit, chromium
@@ -155,6 +156,21 @@ def test_events_are_filtered_opened_and_played(visit: Visit, service: Serving) -
     dialog.wait_for(state="detached")
 
 
+def test_a_clip_that_no_browser_plays_is_said_so_beside_its_picture(visit: Visit, service: Serving) -> None:
+    page = visit.go("events")
+    done = visit.until(_COMPLETE)
+    page.route("**/clip", lambda route: route.fulfill(status=206, body=b"of another century", content_type="video/mp4"))
+    page.goto(f"{service.url}/#/events?event={done}")
+    dialog = page.get_by_role("dialog", name="person before street")
+    dialog.get_by_role("alert").filter(has_text="This browser cannot play what the camera encodes").wait_for()
+    assert dialog.locator("img").is_visible()
+    page.unroute("**/clip")
+    page.route("**/clip", lambda route: route.fulfill(status=404, body=b""))
+    visit.expect_refusal(404)
+    visit.button("Clip", dialog).click()
+    dialog.get_by_role("alert").filter(has_text="There is no such file any more").wait_for()
+
+
 def test_events_are_paged(visit: Visit, service: Serving) -> None:
     for number in range(60):
         service.hub.events.publish(EventChange(ChangeType.END, _event(number)))
@@ -210,6 +226,41 @@ def test_numbers_show_rates_latencies_and_stages(visit: Visit) -> None:
     stages = page.get_by_role("region", name="Stages since the start")
     stages.get_by_role("cell", name="inference").wait_for()
     assert page.locator(".counter", has_text="cameras live").locator("b").inner_text() == "1 of 1"
+
+
+def test_everybody_is_led_to_mlflow_where_its_page_is_known(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.run_log.open_journal_at_home", lambda *_: None)
+    tokens = [{"name": "screen", "token": VIEWER, "role": "view"}]
+    options = {"mlflow": {"enabled": True, "ui_url": "https://runs.example/mlflow"}}
+    content = {"serve": {"http": {"tokens": tokens}}}
+    with Serving(tmp_path, content, options=options) as service, Visit(browser, service.url) as visit:
+        page = visit.go("numbers")
+        page.get_by_label("Token").fill(VIEWER)
+        page.keyboard.press("Enter")
+        assert page.get_by_role("link", name="MLflow").get_attribute("href") == "https://runs.example/mlflow"
+
+
+def test_how_asking_the_cloud_goes_is_shown_with_its_agreement(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = EscalationFigures(
+        decided=1200,
+        chosen={"within_band": 40},
+        refused={"below_band": 1160},
+        refined=30,
+        state="open",
+        reason="nothing listens at refiner.example",
+        agreement={("street", "car"): Agreement(30, 0.8, 0.75)},
+    )
+    monkeypatch.setattr("edge.cameras.assembly.Assembly.escalation", lambda _assembly: figures)
+    page = visit.go("numbers")
+    refiner = page.locator(".panel", has=page.get_by_role("heading", name="Refiner", exact=True))
+    refiner.get_by_text("nothing listens at refiner.example").wait_for()
+    said = refiner.inner_text()
+    assert "only reporting" in said
+    assert "below band 1,160" in said
+    row = page.get_by_role("region", name="Refiner agreement").get_by_role("row").last
+    assert row.inner_text().split("\t") == ["street", "car", "75 %", "80 %", "30"]
 
 
 # Models
@@ -279,6 +330,31 @@ def test_a_zone_and_a_line_are_drawn_named_and_saved(visit: Visit, service: Serv
     visit.go("zones/street")
     page.locator(".zone-item", has_text="yard").wait_for()
     assert visit.button("Save").is_disabled()
+
+
+def test_drawing_ends_without_a_keyboard_and_is_not_lost_by_leaving(visit: Visit) -> None:
+    page = visit.go("zones/street")
+    stage = page.locator(".zone-stage:not(.blank)")
+    stage.wait_for()
+    box = stage.bounding_box()
+    assert box is not None
+    many = page.locator(".zone-item").count()
+    visit.button("Draw a zone").click()
+    visit.button("Finish").click()
+    page.get_by_role("status").filter(has_text="three corners or more").wait_for()
+    for x, y in ((0.3, 0.3), (0.5, 0.3), (0.5, 0.6)):
+        page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    visit.button("Finish").click()
+    page.get_by_label("Name").fill("by touch")
+    assert page.locator(".zone-item").count() == many + 1
+    page.get_by_role("link", name="Events").click()
+    dialog = page.get_by_role("dialog", name="Leave without saving?")
+    visit.button("Cancel", dialog).click()
+    assert page.evaluate("location.hash") == "#/zones/street"
+    assert page.locator(".zone-item", has_text="by touch").is_visible()
+    page.get_by_role("link", name="Events").click()
+    visit.button("Leave", dialog).click()
+    page.get_by_role("heading", name="Events", level=1).wait_for()
 
 
 def test_a_zone_is_drawn_and_moved_by_keys_alone(visit: Visit, service: Serving) -> None:

@@ -96,13 +96,18 @@ function cameraOf(wire) {
     paused: wire.state === "paused",
     reason: wire.reason,
     forS: wire.state_s,
-    since: new Date(Date.now() - wire.state_s * 1000),
+    awayS: wire.away_s,
+    since: new Date(Date.now() - (wire.away_s ?? wire.state_s) * 1000),
     retryInS: wire.retry_in_s,
     fpsIn: wire.fps_in,
     fpsDetect: wire.fps_detect,
     ageS: wire.age_ms === null ? null : wire.age_ms / 1000,
     drops: wire.dropped,
     recording: wire.recording,
+    recordedByHand: wire.recorded_by_hand,
+    recordMode: wire.record_mode,
+    recordTrouble: wire.record_trouble,
+    agreement: wire.agreement,
     width: wire.width,
     height: wire.height,
     model: wire.model,
@@ -123,8 +128,10 @@ export const record = (name, on) => json("POST", `/cameras${at(name)}/recording`
 export const snapshot = async (name, options) => (await ask("GET", snapshotAddress(name, false), options)).blob();
 export const snapshotAddress = (name, boxes = true) => `/cameras${at(name)}/snapshot.jpg?boxes=${boxes}`;
 
-export function liveAddress(name) {
-  return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/cameras${at(name)}/live`;
+// `wanted`: width and fps, at most; without them as the service is set.
+export function liveAddress(name, wanted = {}) {
+  const words = String(new URLSearchParams(wanted));
+  return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/cameras${at(name)}/live${words && `?${words}`}`;
 }
 
 // A message of the live socket: a picture with what was found in that very picture. Four bytes with the length of a JSON object, the object, a JPEG.
@@ -150,7 +157,8 @@ function eventOf(wire) {
     zones: wire.entered_zones,
     stationary: wire.stationary,
     track: wire.track_id,
-    bbox: wire.bbox,
+    // while it lasts its picture may be replaced by one that shows it elsewhere
+    shownAt: wire.end_time && (wire.snapshot_bbox ?? wire.bbox),
     width: wire.width,
     height: wire.height,
     snapshot: wire.snapshot,
@@ -162,6 +170,15 @@ function eventOf(wire) {
 export async function events(wanted, options) {
   const { events: found, next } = await json("GET", "/events", { query: wanted, ...options });
   return { events: found.map(eventOf), next };
+}
+
+function recordingOf(wire) {
+  return { begun: new Date(wire.start_time), ended: wire.end_time && new Date(wire.end_time), kind: wire.kind, bytes: wire.size_bytes, address: wire.url };
+}
+
+export async function recordings(camera, many, options) {
+  const { recordings: found } = await json("GET", "/recordings", { query: { camera, newest: true, limit: many }, ...options });
+  return found.map(recordingOf);
 }
 
 export const event = async (id, options) => eventOf(await json("GET", `/events${at(id)}`, options));
@@ -183,4 +200,5 @@ export const swapModel = async (name) => json("PUT", "/model", { json: { model: 
 
 export const figures = (name, options) => json("GET", `/cameras${at(name)}/figures`, options);
 export const metrics = async (options) => (await ask("GET", "/metrics", options)).text();
-export const config = async (options) => (await json("GET", "/config", options)).config;
+export const escalation = (options) => json("GET", "/escalation", options);
+export const about = (options) => json("GET", "/about", options);

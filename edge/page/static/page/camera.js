@@ -2,14 +2,16 @@
 
 import * as api from "./api.js";
 import { stateOf, storyOf } from "./cameras.js";
-import { button, clear, el, heading, icon, link, say, table, toggle } from "./dom.js";
+import { button, clear, el, every, heading, icon, link, say, table, toggle } from "./dom.js";
 import { Feed } from "./feed.js";
-import { duration, number, percent, summary } from "./format.js";
-import { attempt, confirm, notice } from "./notices.js";
+import { bytes, duration, moment, number, percent, summary } from "./format.js";
+import { attempt, confirm, dialog, notice, player } from "./notices.js";
 import { Trails, colourOf, fit, paint } from "./paint.js";
 
 const KEPT = "videodisco.shown";
 const LAYERS = { boxes: "Boxes", labels: "Labels", tracks: "Tracks", zones: "Zones" };
+const MOST_RECORDINGS = 6;
+const RECORDINGS_EVERY_S = 3;
 const TABLE_EVERY_MS = 500; // faster than this nobody can read it
 
 export function show(main, { signal, part, list, may }) {
@@ -34,11 +36,16 @@ class CameraView {
     this.facts = el("dl", { class: "facts" });
     this.seen = el("p", { class: "found-words" });
     this.rows = el("div");
-    clear(main, this.#head(), el("div", { class: "one" }, this.stage, this.#side()));
+    this.keptList = el("ul", { class: "kept", "aria-label": "Last recordings" });
+    this.kept = el("section", { class: "panel", hidden: true, "aria-label": "Recordings" }, el("h2", { text: "Last recordings" }), this.keptList);
+    clear(main, this.#head(), el("div", { class: "one" }, this.stage, this.#side(), this.kept));
     this.feed = new Feed(name, (scene) => this.#draw(scene), signal);
-    const sized = new ResizeObserver(() => this.#fitStage());
+    this.feed.fitTo(this.stage.clientWidth);
+    this.feed.wanted = true;
+    const sized = new ResizeObserver(() => { this.#fitStage(); this.feed.fitTo(this.stage.clientWidth); });
     sized.observe(this.stage);
     signal.addEventListener("abort", () => sized.disconnect());
+    every(RECORDINGS_EVERY_S, () => this.#showRecordings(), signal);
     document.addEventListener("keydown", (event) => this.#key(event), { signal });
   }
 
@@ -52,8 +59,8 @@ class CameraView {
   #side() {
     const layers = Object.entries(LAYERS).map(([key, text]) => toggle(text, this.#shown[key], (on) => this.#switch(key, on)));
     const whole = document.fullscreenEnabled && button("Full screen", () => this.stage.requestFullscreen(), { icon: "full" });
-    this.picture = link("Snapshot", api.snapshotAddress(this.name), { icon: "picture", download: `${this.name}.jpg` });
-    this.actions = el("div", { class: "group" }, whole, this.picture);
+    this.picture = link("Snapshot", api.snapshotAddress(this.name), { icon: "picture", onclick: () => { this.picture.download = `${this.name} ${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.jpg`; }, download: "" });
+    this.actions = el("div", { class: "pairs" }, whole, this.picture, this.may("operate") && this.#changes());
     this.sight = el("section", { class: "panel", "aria-label": "What is seen" }, this.seen, this.rows);
     return el("div", { class: "stack one-side" },
       el("section", { class: "panel", "aria-label": "State" }, this.story, this.facts),
@@ -84,9 +91,12 @@ class CameraView {
     this.sight.hidden = this.picture.hidden = !hasPicture;
     if (camera.state !== this.#state) {
       this.#state = camera.state;
-      clear(this.veil, !hasPicture && [icon(sign), el("strong", { text: word }), el("span", { class: "veil-why", text: camera.reason })]);
-      this.#showActions(camera);
+      clear(this.veil, !hasPicture && [icon(sign), el("strong", { text: word }), el("span", { class: "veil-for" }), el("span", { class: "veil-why" })]);
     }
+    if (!hasPicture) say(this.veil.querySelector(".veil-for"), `since ${moment(camera.since)}`);
+    if (!hasPicture) say(this.veil.querySelector(".veil-why"), camera.reason);
+    if (this.pause) this.#showPause(camera);
+    if (this.record) this.#showRecording(camera);
     return this.#showFacts(camera);
   }
 
@@ -112,7 +122,8 @@ class CameraView {
       live && ["Looked at", `${number(camera.fpsDetect)} fps`],
       live && ["Age of the result", duration(camera.ageS)],
       ["Left out", drops.join(", ") || "nothing"],
-      ["Recording", camera.recording ? "yes" : "no"],
+      ["Recording", recordingWords(camera)],
+      camera.agreement !== null && ["Refiner agrees", percent(camera.agreement)],
       camera.retryInS !== null && ["Tried again", `in ${duration(camera.retryInS)}`],
       camera.model && ["Model", camera.model],
       camera.source && ["Address", camera.source],
@@ -124,17 +135,46 @@ class CameraView {
     });
   }
 
-  #showActions(camera) {
-    this.changes?.remove();
-    this.changes = this.may("operate") && el("div", { class: "group" },
-      button(camera.paused ? "Resume" : "Pause", (event) => this.#pause(event.currentTarget), { icon: camera.paused ? "play" : "pause" }),
+  // Made once, so that who pressed one with the keyboard stays on it.
+  #changes() {
+    this.pause = button("Pause", () => this.#pause(), { icon: "pause" });
+    this.record = button("Record", () => this.#record(), { icon: "record" });
+    return [this.record, this.pause,
       link("Draw zones", `#/zones/${encodeURIComponent(this.name)}`, { icon: "zones" }),
-      button("Remove", (event) => this.#remove(event.currentTarget), { icon: "trash", kind: "danger" }));
-    if (this.changes) this.actions.after(this.changes);
+      button("Remove", (event) => this.#remove(event.currentTarget), { icon: "trash", kind: "danger" })];
   }
 
-  async #pause(control) {
-    await attempt(() => api.changeCamera(this.name, { paused: !this.camera.paused }), control);
+  #showPause({ paused }) {
+    this.pause.querySelector("use").setAttribute("href", `/page/icons.svg#${paused ? "play" : "pause"}`);
+    say(this.pause.querySelector("span"), paused ? "Resume" : "Pause");
+  }
+
+  // What is recorded all the time needs no hand.
+  #showRecording({ state, recordedByHand, recordMode }) {
+    this.record.hidden = ["paused", "ended"].includes(state) || (recordMode === "continuous" && !recordedByHand);
+    this.record.classList.toggle("recording", recordedByHand);
+    say(this.record.querySelector("span"), recordedByHand ? "Stop recording" : "Record");
+  }
+
+  async #record() {
+    const on = !this.camera.recordedByHand;
+    const worked = await attempt(() => api.record(this.name, on), this.record);
+    await Promise.all([this.list.refresh(this.signal), this.#showRecordings()]);
+    if (worked) notice(on ? `${this.name} is recorded until you stop it.` : `${this.name} is no longer recorded.`);
+  }
+
+  async #showRecordings() {
+    const found = await api.recordings(this.name, MOST_RECORDINGS, { signal: this.signal }).catch(() => null);
+    const told = JSON.stringify(found);
+    if (!found || told === this.told) return; // somebody may be about to press one of them
+    this.told = told;
+    this.kept.hidden = !found.length;
+    clear(this.keptList, found.map((each) => el("li", {}, el("button", { type: "button", class: "zone-item", onclick: () => play(this.name, each, this.signal) },
+      icon("play"), el("span", { text: moment(each.begun) }), el("span", { class: "soft", text: recordingFacts(each) })))));
+  }
+
+  async #pause() {
+    await attempt(() => api.changeCamera(this.name, { paused: !this.camera.paused }), this.pause);
     await this.list.refresh(this.signal);
   }
 
@@ -179,6 +219,27 @@ class CameraView {
     const rows = detections.slice(0, 30).map((each) => [[swatch(each.class_id), each.refined?.label ?? each.class], percent(each.confidence), each.track_id === null || each.track_id === undefined ? "" : `#${each.track_id}`]);
     clear(this.rows, rows.length > 0 && table(["Class", "Sure", "Track"], rows, { caption: "What is seen now" }));
   }
+}
+
+function recordingWords({ recording, recordedByHand, recordMode, recordTrouble }) {
+  if (recordTrouble) return `not now: ${recordTrouble}`;
+  if (recordedByHand) return recording ? "yes, by hand" : "once there are pictures";
+  if (recording) return recordMode === "events" ? "yes, an event" : "yes";
+  return recordMode === "events" ? "at events" : "no";
+}
+
+function recordingFacts({ begun, ended, kind, bytes: size }) {
+  const long = ended ? duration((ended - begun) / 1000) : "being written";
+  return [kind === "continuous" ? "" : kind === "manual" ? "by hand" : "event", long, ended ? bytes(size) : ""].filter(Boolean).join(" · ");
+}
+
+// What is being written can be played as well, as far as it goes.
+function play(camera, recording, signal) {
+  const film = player(recording.address, `Recording of ${camera} from ${moment(recording.begun)}`, { unfinished: !recording.ended });
+  const away = link("Download", recording.address, { icon: "download", download: `${camera} ${recording.begun.toISOString().slice(0, 19).replaceAll(":", "-")}.mp4` });
+  const shown = dialog(`${camera}, ${moment(recording.begun)}`, film, [away, button("Close", () => shown.close(), { autofocus: true })]);
+  shown.classList.add("wide");
+  signal.addEventListener("abort", () => shown.close());
 }
 
 function swatch(classId) {

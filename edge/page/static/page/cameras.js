@@ -17,7 +17,8 @@ const STATES = {
   ended: ["Ended", "", "offline"],
 };
 
-const AWAY = new Set(["connecting", "stalled", "backing_off", "refused"]);
+const AWAY = new Set(["stalled", "backing_off", "refused"]);
+const ONE_ATTEMPT_S = 0.5; // what is away for longer than it is being connected was away before
 
 export function stateOf(camera) {
   const [word, kind, icon] = STATES[camera.state] ?? [camera.state, "", "offline"];
@@ -26,22 +27,14 @@ export function stateOf(camera) {
 
 // A camera that is away is tried again and again: what people see is one absence, not a new state with each attempt.
 function steadied(camera, former) {
-  if (!AWAY.has(camera.state) || !former || !AWAY.has(former.state)) return camera;
-  const trying = camera.state === "connecting" && former.state !== "connecting";
-  return {
-    ...camera,
-    state: trying ? former.state : camera.state,
-    reason: camera.reason || former.reason,
-    since: former.since < camera.since ? former.since : camera.since,
-    forS: Math.max(camera.forS, (Date.now() - former.since) / 1000),
-  };
+  const again = camera.state === "connecting" && camera.awayS > camera.forS + ONE_ATTEMPT_S;
+  if (!again) return camera;
+  return { ...camera, state: AWAY.has(former?.state) ? former.state : "backing_off" };
 }
 
 // "Offline since 14:03:22: no route to host."
 export function storyOf(camera) {
-  const { word } = stateOf(camera);
-  const since = camera.since ? ` since ${moment(camera.since)}` : "";
-  return `${word}${since}${camera.reason ? `: ${camera.reason}` : ""}`;
+  return `${stateOf(camera).word} since ${moment(camera.since)}${camera.reason ? `: ${camera.reason}` : ""}`;
 }
 
 export class CameraList extends EventTarget {

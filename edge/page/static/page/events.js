@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { button, choice, clear, el, every, field, fillChoice, heading, icon, link, say } from "./dom.js";
 import { clock, duration, moment, percent } from "./format.js";
-import { attempt, dialog, notice } from "./notices.js";
+import { attempt, dialog, player } from "./notices.js";
 
 const PAGE = 24;
 const LOOK_AGAIN_S = 5;
@@ -105,10 +105,11 @@ class Gallery {
   }
 
   #card(event) {
+    const when = event.ended ? moment(event.begun) : `since ${moment(event.begun)}`;
     const words = el("span", { class: "event-words" },
       el("strong", { text: event.class }), el("span", { text: percent(event.confidence) }),
-      el("span", { class: "soft", text: event.camera }), el("span", { class: "soft", text: moment(event.begun) }));
-    return el("button", { type: "button", class: "event", onclick: () => this.#openCard(event), data: { event: event.id }, "aria-label": `${event.class} before ${event.camera}, ${moment(event.begun)}` }, picture(event), words);
+      el("span", { class: "soft", text: event.camera }), el("span", { class: event.ended ? "soft" : "now", text: when }));
+    return el("button", { type: "button", class: "event", onclick: () => this.#openCard(event), data: { event: event.id }, "aria-label": `${event.class} before ${event.camera}, ${when}` }, picture(event), words);
   }
 
   // New events do not push aside what somebody looks at: they are offered.
@@ -148,13 +149,18 @@ class Gallery {
   }
 
   #mediaActions(event, place) {
-    const actions = [
-      event.clip && button("Clip", () => showMedia(event, place, "clip"), { icon: "play" }),
-      event.snapshot && button("Snapshot", () => showMedia(event, place, "snapshot"), { icon: "picture" }),
-      event.clip && link("Download clip", event.clip, { icon: "download", download: `${event.id}.mp4` }),
-      event.snapshot && link("Download picture", event.snapshot, { icon: "download", download: `${event.id}.jpg` }),
-    ];
-    return el("div", { class: "group" }, actions);
+    const show = (what) => {
+      showMedia(event, place, what);
+      for (const [name, control] of Object.entries(shown)) control?.setAttribute("aria-pressed", String(name === what));
+    };
+    const both = event.clip && event.snapshot;
+    const shown = {
+      clip: both && button("Clip", () => show("clip"), { icon: "play", "aria-pressed": "true" }),
+      snapshot: both && button("Snapshot", () => show("snapshot"), { icon: "picture", "aria-pressed": "false" }),
+    };
+    return el("div", { class: "pairs" }, Object.values(shown),
+      event.clip && link("Save clip", event.clip, { icon: "download", download: `${event.id}.mp4` }),
+      event.snapshot && link("Save picture", event.snapshot, { icon: "download", download: `${event.id}.jpg` }));
   }
 }
 
@@ -167,7 +173,9 @@ function picture(event) {
 }
 
 // The object with its surroundings rather than a whole wide picture in which nobody finds it.
-function zoomTo(image, { bbox: [x1, y1, x2, y2], width, height }) {
+function zoomTo(image, { shownAt, width, height }) {
+  if (!shownAt) return;
+  const [x1, y1, x2, y2] = shownAt;
   const across = Math.min(width, Math.max(SURROUNDINGS * (x2 - x1), SURROUNDINGS * (y2 - y1) * SHAPE, width / MOST_ZOOM));
   const down = across / SHAPE;
   if (down > height) return; // as a whole
@@ -180,14 +188,11 @@ function zoomTo(image, { bbox: [x1, y1, x2, y2], width, height }) {
 }
 
 function showMedia(event, place, what) {
-  if (what === "clip") {
-    const player = el("video", { src: event.clip, controls: true, autoplay: true, muted: true, playsinline: true, poster: event.snapshot, "aria-label": `Clip of ${event.class} at ${clock(event.begun)}` });
-    player.addEventListener("error", () => {
-      notice(event.ended ? "The clip cannot be played; it may have been deleted." : "The clip can be played once the event is over.", "bad");
-      showMedia(event, place, "snapshot");
-    });
-    return clear(place, player);
-  }
-  if (event.snapshot) return clear(place, el("img", { src: event.snapshot, alt: `${event.class} before ${event.camera}` }));
-  return clear(place, el("div", { class: "empty" }, icon("picture"), el("p", { text: "No picture was kept." })));
+  if (what === "snapshot") return clear(place, snapshotOf(event) ?? el("div", { class: "empty" }, icon("picture"), el("p", { text: "No picture was kept." })));
+  const words = `Clip of ${event.class} at ${clock(event.begun)}`;
+  return clear(place, player(event.clip, words, { poster: event.snapshot, unfinished: !event.ended, whenGone: () => snapshotOf(event) }));
+}
+
+function snapshotOf(event) {
+  return event.snapshot && el("img", { src: event.snapshot, alt: `${event.class} before ${event.camera}` });
 }

@@ -4,6 +4,10 @@ import { liveAddress, liveMessage } from "./api.js";
 
 const FIRST_RETRY_S = 0.5;
 const LAST_RETRY_S = 8;
+const RESIZED_AFTER_MS = 400;
+const STEP_PX = 160;
+const MOST_PX = 8192;
+const MOST_FPS = 30;
 const CAMERA_REMOVED = 1000; // how the service ends what it will not go on with; when it stops it says 1001
 
 // Calls `onScene({image, width, height, detections, zones, ...})` for the newest picture, as fast as they can be
@@ -14,8 +18,10 @@ export class Feed {
   #timer = 0;
   #newest = null;
   #decoding = false;
-  #wanted = true;
+  #wanted = false;
+  #size = {};
 
+  // Begins once it is `wanted`.
   constructor(name, onScene, signal) {
     this.name = name;
     this.skipped = 0;
@@ -23,13 +29,22 @@ export class Feed {
     this.signal = signal;
     document.addEventListener("visibilitychange", () => this.#attune(), { signal });
     signal.addEventListener("abort", () => this.#attune());
-    this.#attune();
   }
 
   // Whether somebody can see it: a tile that is scrolled away needs no pictures.
   set wanted(wanted) {
     this.#wanted = wanted;
     this.#attune();
+  }
+
+  // What is enough for a place of so many CSS pixels: asked for anew when that is another width for a while.
+  fitTo(cssPx, fps = MOST_FPS) {
+    const ratio = Math.min(window.devicePixelRatio || 1, 2);
+    const width = Math.min(MOST_PX, Math.max(1, Math.ceil((cssPx * ratio) / STEP_PX)) * STEP_PX);
+    if (width === this.#size.width && fps === this.#size.fps) return;
+    this.#size = { width, fps };
+    clearTimeout(this.resizing);
+    this.resizing = setTimeout(() => { if (this.#socket) { this.#close(); this.#attune(); } }, this.#socket ? RESIZED_AFTER_MS : 0);
   }
 
   #attune() {
@@ -40,7 +55,7 @@ export class Feed {
 
   #open() {
     clearTimeout(this.#timer);
-    const socket = new WebSocket(liveAddress(this.name));
+    const socket = new WebSocket(liveAddress(this.name, this.#size));
     socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => { if (socket === this.#socket) this.#take(data); };
     socket.onclose = ({ code }) => this.#lost(socket, code);

@@ -5,7 +5,7 @@ import { addCamera } from "./add_camera.js";
 import { stateOf, storyOf } from "./cameras.js";
 import { button, clear, el, heading, icon, link, say } from "./dom.js";
 import { Feed } from "./feed.js";
-import { count, duration, number } from "./format.js";
+import { count, duration, moment, number } from "./format.js";
 import { attempt } from "./notices.js";
 import { fit, paint } from "./paint.js";
 
@@ -14,6 +14,7 @@ const NARROWEST_PX = 300;
 const CAPTION_PX = 46;
 const GAP_PX = 16;
 const SHAPE = 16 / 9;
+const FPS = [[4, 30], [9, 10], [Infinity, 5]]; // for so many tiles, at most so many pictures a second
 
 export function show(main, { signal, list, may }) {
   const wall = new Wall(main, signal, list, may);
@@ -95,6 +96,8 @@ class Wall {
         best = { columns, tile };
       }
     }
+    const fps = FPS.find(([tiles]) => many <= tiles)[1];
+    for (const tile of this.#tiles.values()) tile.feed.fitTo(best.tile, fps);
     this.tiles.style.setProperty("--columns", best.columns);
     this.tiles.style.setProperty("--widest", `${Math.round(best.columns * (best.tile + GAP_PX) - GAP_PX)}px`);
   }
@@ -115,10 +118,12 @@ class Tile {
     this.canvas = el("canvas", { "aria-hidden": "true" });
     this.veil = el("div", { class: "veil" });
     this.state = el("span", { class: "pill" });
-    this.figures = el("span", { class: "tile-figures" });
+    [this.rate, this.age] = [el("span"), el("span", { class: "tile-age" })];
+    this.figures = el("span", { class: "tile-figures" }, this.rate, this.age);
     this.open = el("a", { class: "tile-open", href: `#/live/${encodeURIComponent(camera.name)}` }, el("strong", { class: "tile-name", text: camera.name }));
+    this.rec = el("span", { class: "rec", title: "Recording" }, el("span", { class: "unseen", text: "recording" }));
     this.pause = wall.may("operate") && button("", () => this.#togglePause(), { icon: "pause", kind: "quiet small tile-pause", label: `Pause ${camera.name}` });
-    this.node = el("li", { class: "tile", data: { camera: camera.name } }, el("div", { class: "tile-picture" }, this.canvas, this.veil), el("div", { class: "tile-caption" }, this.open, this.state, this.figures, this.pause));
+    this.node = el("li", { class: "tile", data: { camera: camera.name } }, el("div", { class: "tile-picture" }, this.canvas, this.veil), el("div", { class: "tile-caption" }, this.open, this.state, this.rec, this.figures, this.pause));
     this.node.tile = this;
     this.feed = new Feed(camera.name, (scene) => this.#draw(scene), this.end.signal);
   }
@@ -129,18 +134,20 @@ class Tile {
     say(this.state, word);
     this.state.className = `pill ${kind}`;
     this.node.classList.toggle("dim", !hasPicture);
-    const rates = `${number(camera.fpsIn)} fps · ${duration(camera.ageS)} old`;
-    say(this.figures, hasPicture ? rates : "");
+    say(this.rate, hasPicture ? `${number(camera.fpsIn)} fps` : "");
+    say(this.age, hasPicture ? ` · ${duration(camera.ageS)} old` : "");
     this.figures.title = hasPicture ? `${number(camera.fpsDetect)} pictures a second are looked at` : "";
+    this.rec.hidden = !camera.recording;
     if (camera.state !== this.#state) this.#changed(camera, sign, hasPicture);
-    if (!hasPicture) say(this.veil.querySelector(".veil-for"), `for ${duration(camera.forS)}`);
+    if (!hasPicture) say(this.veil.querySelector(".veil-for"), `since ${moment(camera.since)}`);
+    if (!hasPicture) say(this.veil.querySelector(".veil-why"), camera.reason);
   }
 
   #changed(camera, sign, hasPicture) {
     const first = this.#state === "";
     this.#state = camera.state;
     const { word } = stateOf(camera);
-    clear(this.veil, !hasPicture && [icon(sign), el("strong", { text: word }), el("span", { class: "veil-for" }), el("span", { class: "veil-why", text: camera.reason })]);
+    clear(this.veil, !hasPicture && [icon(sign), el("strong", { text: word }), el("span", { class: "veil-for" }), el("span", { class: "veil-why" })]);
     if (!first) this.wall.announce(camera);
     if (!this.pause) return;
     const verb = camera.paused ? "Resume" : "Pause";

@@ -23,6 +23,7 @@ let view = new AbortController();
 let stay = new AbortController(); // from login to logout
 let list = null;
 let shownBefore = false;
+let mayLeave = () => true; // asked before a view is left, which may hold what nobody has saved
 
 function may(role) {
   return RANKS.indexOf(session.role) >= RANKS.indexOf(role);
@@ -38,6 +39,7 @@ function place() {
 async function navigate() {
   view.abort();
   view = new AbortController();
+  mayLeave = () => true;
   const { signal } = view;
   const { name, part, query } = place();
   const { title, load, inner } = VIEWS[name];
@@ -51,7 +53,7 @@ async function navigate() {
   if (!module) return showMissing();
   clear(main);
   main.dataset.view = part && inner ? `${name}-one` : name;
-  module.show(main, { signal, part, query, list, may });
+  module.show(main, { signal, part, query, list, may, askBeforeLeaving: (ask) => { mayLeave = ask; } });
   main.removeAttribute("aria-busy");
   if (shownBefore) main.querySelector("h1")?.focus({ preventScroll: true });
   if (shownBefore) scrollTo(0, 0);
@@ -127,7 +129,11 @@ async function begin() {
 
 document.addEventListener("themechange", showTheme);
 document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
-window.addEventListener("hashchange", () => { if (list) navigate(); });
+window.addEventListener("hashchange", async ({ oldURL }) => {
+  if (!list) return;
+  if (await mayLeave()) navigate();
+  else history.replaceState(null, "", oldURL);
+});
 api.service.addEventListener("login", () => { if (list) forget(); });
 api.service.addEventListener("lost", () => { document.getElementById("lost").textContent = "The service cannot be reached. Trying again."; });
 api.service.addEventListener("found", () => { document.getElementById("lost").textContent = ""; notice("The service is back."); });

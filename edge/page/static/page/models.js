@@ -41,7 +41,7 @@ class Models {
     const facts = [
       ["Version", current.model.version],
       ["Asked for as", current.name],
-      ["Runs on", current.provider || "not yet"],
+      ["Runs on", current.provider.replace("ExecutionProvider", "") || "not yet"],
       ["Signed by", signer],
       ["Knows", el("span", { title: current.classes.join(", "), text: count(current.classes.length, "class", "classes") })],
       own.length && ["Other models", own.map(({ name, model }) => `${name}: ${model}`).join(", ")],
@@ -51,7 +51,7 @@ class Models {
 
   #showSwap(models, current) {
     const names = models.map(({ name }) => name);
-    const which = choice(names, names.includes(current.name) ? current.name : names[0]);
+    const which = choice(names.map((name) => [name, name === "auto" ? "auto (chosen for this machine)" : name]), names.includes(current.name) ? current.name : names[0]);
     const where = choice([[ALL, "all cameras and pictures"], ...(this.list.cameras ?? []).map(({ name }) => [name, `${name} alone`])], ALL);
     const go = button("Take it", () => this.#take(which.value, where.value, go), { kind: "main", icon: "check" });
     clear(this.swap, el("h2", { text: "Take another model" }),

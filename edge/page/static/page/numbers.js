@@ -10,6 +10,7 @@ const LOOK_AGAIN_S = 5;
 const RANGES = [["5", "last 5 minutes"], ["30", "last 30 minutes"], ["180", "last 3 hours"], ["1440", "last day"]];
 const STAGES = ["decode", "queue", "preprocess", "inference", "postprocess", "track", "total"];
 const MOST_KEPT = 720; // an hour of stages, while the page is open
+const BREAKER = { closed: ["Answers", "good"], open: ["Away", "bad"], half_open: ["Being tried", "warn"], refused: ["Lets us not in", "bad"] };
 const GAP_S = 60; // where nothing was measured for so long, the line is broken
 
 export function show(main, { signal, part, list, may }) {
@@ -21,6 +22,7 @@ class Numbers {
   #before = null;
   #stages = new Map(); // by camera and stage: points
   #cpu = null;
+  #asked = null;
 
   constructor(main, signal, part, list, may) {
     Object.assign(this, { signal, list });
@@ -40,7 +42,7 @@ class Numbers {
     signal.addEventListener("abort", () => Object.values(this.charts).forEach((chart) => chart.close()));
     this.list.watch((cameras) => this.#offer(cameras, part), signal);
     every(LOOK_AGAIN_S, () => this.#look(), signal);
-    if (may("admin")) this.#linkMlflow();
+    this.#linkMlflow();
   }
 
   #offer(cameras, part) {
@@ -55,7 +57,8 @@ class Numbers {
     const options = { signal: this.signal };
     const nowMs = Date.now();
     try {
-      const [text, ...figures] = await Promise.all([api.metrics(options), ...names.map((name) => api.figures(name, options))]);
+      const [text, asked, ...figures] = await Promise.all([api.metrics(options), api.escalation(options), ...names.map((name) => api.figures(name, options))]);
+      this.#asked = asked;
       this.#figures = new Map(names.map((name, index) => [name, withTimes(figures[index], nowMs)]));
       this.#take(parse(text), nowMs);
     } catch {
@@ -128,7 +131,7 @@ class Numbers {
   #drawBelow(names) {
     const opened = this.below.contains(document.activeElement);
     if (opened) return; // somebody scrolls or reads a table
-    clear(this.below, this.#stageTable(names), this.#dropTable(names), this.#seenTable(names), this.#agreement());
+    clear(this.below, this.#stageTable(names), this.#dropTable(names), this.#seenTable(names), this.#refiner(), this.#agreement(names));
   }
 
   #stageTable(names) {
@@ -147,19 +150,53 @@ class Numbers {
     return panel("Seen since the start", seen, ["Camera", "Class", "Different ones"], "Nothing was seen yet.");
   }
 
-  // Only where crops are sent to a refiner.
-  #agreement() {
-    const samples = this.#before?.families.get("videodisco_escalation_agreement") ?? [];
-    const rows = samples.map(({ labels, value }) => [labels.camera ?? "all", labels.class ?? "all", percent(value, 1)]);
-    return samples.length > 0 && panel("Agreement of the refiner", rows, ["Camera", "Class", "Agreement"]);
+  // Only where it is switched on.
+  #refiner() {
+    const asked = this.#asked;
+    if (!asked?.enabled) return null;
+    const many = (value) => value.toLocaleString("en");
+    const facts = [
+      ["Now", el("span", { class: `pill ${BREAKER[asked.state]?.[1] ?? ""}`, text: asked.shadow ? "only reporting" : (BREAKER[asked.state]?.[0] ?? asked.state) })],
+      asked.reason && ["Because", asked.reason],
+      ["Agreement lately", percent(asked.agreement, 1)],
+      ["Tracks looked at", many(asked.decided)],
+      asked.would_send > 0 && ["Would have been sent", many(asked.would_send)],
+      ["Asked", many(asked.asked)],
+      ["Sent", `${many(asked.sent)}, ${bytes(asked.sent_bytes)}`],
+      ["Answered", asked.errors ? `${many(asked.answered)}, ${many(asked.errors)} with an error` : many(asked.answered)],
+      ["Waiting", asked.waiting ? `${many(asked.waiting)}, ${bytes(asked.waiting_bytes)}` : "none"],
+      ["Not asked about", causes(asked.refused)],
+      ["Requests that failed", causes(asked.failures)],
+      ["Held up by the budget", causes(asked.held)],
+      ["Never answered", causes(asked.dropped)],
+      ["Budget", budgetWords(asked.budget)],
+    ].filter(Boolean);
+    return el("section", { class: "panel" }, el("h2", { text: "Refiner" }), el("dl", { class: "facts" }, facts.map(([text, value]) => [el("dt", { text }), el("dd", {}, value)])));
   }
 
-  async #linkMlflow() {
-    const { mlflow = {} } = await api.config({ signal: this.signal }).catch(() => ({}));
-    if (mlflow.enabled === false) return;
-    if (/^https?:/.test(mlflow.uri ?? "")) this.links.append(link("MLflow", mlflow.uri, { target: "_blank", rel: "noreferrer" }));
-    else this.links.append(el("span", { class: "hint" }, "Runs are kept by MLflow on this machine: ", el("code", { text: "mlflow ui" }), " shows them."));
+  #agreement(names) {
+    const rows = (this.#asked?.agreements ?? []).filter(({ camera }) => names.includes(camera)).map((each) => [each.camera, each.class, percent(each.recent), percent(each.mean), each.count.toLocaleString("en")]);
+    return this.#asked?.enabled && panel("Refiner agreement", rows, ["Camera", "Class", "Lately", "In all", "Answers"], "No answer could be compared yet.");
   }
+
+  // Everybody may follow the link; the service knows only what its configuration says.
+  async #linkMlflow() {
+    const { mlflow } = await api.about({ signal: this.signal }).catch(() => ({}));
+    if (!mlflow) return;
+    const address = mlflow.run_url ?? mlflow.url;
+    if (/^https?:/.test(address ?? "")) this.links.append(link("MLflow", address, { target: "_blank", rel: "noreferrer", icon: "out" }));
+    else this.links.append(el("span", { class: "hint" }, "Runs are kept by MLflow on that machine: ", el("code", { text: "mlflow ui" }), " shows them."));
+  }
+}
+
+function causes(counts) {
+  const entries = Object.entries(counts).sort((one, other) => other[1] - one[1]);
+  return entries.map(([cause, many]) => `${cause.replaceAll("_", " ")} ${many.toLocaleString("en")}`).join(", ") || "none";
+}
+
+function budgetWords({ requests_per_s: requests, bytes_per_s: rate, bytes_per_hour: hourly, items_per_day: daily }) {
+  const limits = [requests && `${requests} requests a second`, rate && `${bytes(rate)} a second`, hourly && `${bytes(hourly)} an hour`, daily && `${daily.toLocaleString("en")} crops a day`];
+  return limits.filter(Boolean).join(", ") || "no limit";
 }
 
 function withTimes(figures, nowMs) {

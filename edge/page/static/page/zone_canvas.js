@@ -3,7 +3,7 @@
 
 import { snapshot } from "./api.js";
 import { clear, el, svg } from "./dom.js";
-import { number } from "./format.js";
+import { count, number } from "./format.js";
 
 const STEP = 0.005;
 const LARGE_STEP = 0.05;
@@ -27,7 +27,7 @@ export class ZoneCanvas {
     this.node.addEventListener("pointerdown", (event) => this.#press(event));
     this.node.addEventListener("pointermove", (event) => this.#move(event));
     for (const name of ["pointerup", "pointercancel"]) this.node.addEventListener(name, () => { this.#dragged = null; });
-    this.node.addEventListener("dblclick", () => this.#finish());
+    this.node.addEventListener("dblclick", () => this.finish());
     this.node.addEventListener("keydown", (event) => this.#key(event));
     const sized = new ResizeObserver(() => this.#paint());
     sized.observe(this.node);
@@ -61,6 +61,7 @@ export class ZoneCanvas {
   }
 
   cancel() {
+    if (!this.#making) return;
     this.#making = null;
     this.node.classList.remove("drawing");
     this.told.onDone(null);
@@ -77,7 +78,7 @@ export class ZoneCanvas {
     const point = this.#at(event);
     if (this.#making) {
       event.preventDefault();
-      if (this.#closes(point)) this.#finish();
+      if (this.#closes(point)) this.finish();
       else this.#set(point);
       return;
     }
@@ -115,13 +116,18 @@ export class ZoneCanvas {
     const { kind, points } = this.#making;
     if (points.length && this.#near(points.at(-1), point, SAME_PX)) return; // the second press of a double click
     points.push(point);
-    if (kind === "line" && points.length === 2) this.#finish();
+    if (kind === "line" && points.length === 2) this.finish();
     else this.#paint();
   }
 
-  #finish() {
+  // What is drawn is whole; a zone of fewer than three corners is none yet.
+  finish() {
     const made = this.#making;
-    if (!made || made.points.length < (made.kind === "zone" ? 3 : 2)) return;
+    if (!made) return;
+    if (made.points.length < (made.kind === "zone" ? 3 : 2)) {
+      this.told.onCross("A zone needs three corners or more.");
+      return;
+    }
     this.#making = null;
     this.node.classList.remove("drawing");
     this.told.onDone(made);
@@ -132,12 +138,14 @@ export class ZoneCanvas {
     const way = wayOf(event);
     if (way) this.#cross = moved(this.#cross, way);
     else if (event.key === " ") this.#set([...this.#cross]);
-    else if (event.key === "Enter") this.#finish();
+    else if (event.key === "Enter") this.finish();
     else if (event.key === "Escape") this.cancel();
     else if (event.key === "Backspace") this.#making.points.pop();
     else return;
     event.preventDefault();
-    if (this.#making) this.#paint();
+    if (!this.#making) return;
+    if (event.key !== "Enter") this.told.onCross(`${count(this.#making.points.length, "corner")}, the cross is ${placeOf(this.#cross)}.`);
+    this.#paint();
   }
 
   #cornerKey(event, index) {
@@ -177,7 +185,7 @@ export class ZoneCanvas {
   #corners(size) {
     return this.#chosen.points.map((point, index) => {
       const [cx, cy] = scaled(point, size);
-      const label = `Corner ${index + 1} of ${this.#chosen.name} at ${number(point[0] * 100, 0)} % across, ${number(point[1] * 100, 0)} % down. Arrow keys move it.`;
+      const label = `Corner ${index + 1} of ${this.#chosen.name} ${placeOf(point)}. Arrow keys move it.`;
       const made = svg("circle", { class: "corner", cx, cy, r: CORNER_PX, tabindex: 0, role: "button", "aria-label": label, "data-corner": index });
       made.addEventListener("keydown", (event) => this.#cornerKey(event, index));
       return made;
@@ -211,6 +219,7 @@ function wayOf(event) {
   return { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key];
 }
 
+const placeOf = ([x, y]) => `at ${number(x * 100, 0)} % across, ${number(y * 100, 0)} % down`;
 const clamped = (share) => Math.min(1, Math.max(0, share));
 const moved = ([x, y], [dx, dy]) => [clamped(x + dx), clamped(y + dy)];
 const middle = (one, other) => [(one[0] + other[0]) / 2, (one[1] + other[1]) / 2];

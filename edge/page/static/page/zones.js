@@ -16,10 +16,10 @@ class ZoneView {
   #saved = "";
   #camera = "";
 
-  constructor(main, { signal, part, list, may }) {
+  constructor(main, { signal, part, list, may, askBeforeLeaving }) {
     Object.assign(this, { signal, list, part, mayChange: may("operate") });
     this.cameras = choice([], "", () => this.#change(this.cameras.value));
-    this.canvas = new ZoneCanvas(signal, { onChoose: (shape) => this.#choose(shape), onChange: () => this.#changed(), onDone: (shape) => this.#add(shape) });
+    this.canvas = new ZoneCanvas(signal, { onChoose: (shape) => this.#choose(shape), onChange: () => this.#changed(), onDone: (shape) => this.#add(shape), onCross: (words) => say(this.status, words) });
     this.canvas.readOnly = !this.mayChange;
     this.status = el("p", { class: "hint", role: "status" });
     this.items = el("ul", { class: "zone-list", "aria-label": "Zones and lines" });
@@ -27,6 +27,7 @@ class ZoneView {
     this.save = button("Save", (event) => this.#save(event.currentTarget), { icon: "check", kind: "main", disabled: true });
     this.undo = button("Undo all", () => this.#load(this.#camera), { disabled: true });
     clear(main, heading("Zones", el("div", { class: "end group" }, this.mayChange && [this.undo, this.save])), el("div", { class: "zone-work" }, el("div", { class: "stack" }, this.canvas.node, this.status), this.#side()));
+    askBeforeLeaving(() => this.#mayLeave());
     window.addEventListener("beforeunload", (event) => { if (this.#isChanged()) event.preventDefault(); }, { signal });
     this.list.watch((cameras) => this.#offer(cameras), signal);
   }
@@ -35,7 +36,10 @@ class ZoneView {
     this.drawZone = button("Draw a zone", () => this.#draw("zone"), { icon: "zones" });
     this.drawLine = button("Draw a line", () => this.#draw("line"), { icon: "line" });
     this.again = button("New picture", () => this.#showPicture(), { icon: "picture", kind: "quiet" });
-    const tools = el("div", { class: "group" }, this.mayChange && [this.drawZone, this.drawLine], this.again);
+    this.finish = button("Finish", () => this.canvas.finish(), { icon: "check", kind: "main" });
+    this.giveUp = button("Give up", () => this.canvas.cancel(), { icon: "close" });
+    this.#offerTools(false);
+    const tools = el("div", { class: "pairs" }, this.mayChange && [this.drawZone, this.drawLine, this.finish, this.giveUp], this.again);
     const words = this.mayChange ? null : el("p", { class: "hint", text: "Changing them needs the role operate." });
     return el("div", { class: "panel stack" }, field("Camera", this.cameras), tools, words, this.items, this.form);
   }
@@ -51,11 +55,17 @@ class ZoneView {
   }
 
   async #change(name) {
-    if (this.#isChanged() && !(await confirm("Leave without saving?", `What you drew for ${this.#camera} is lost.`, "Leave"))) {
-      this.cameras.value = this.#camera;
-      return;
-    }
-    this.#load(name);
+    if (await this.#mayLeave()) this.#load(name);
+    else this.cameras.value = this.#camera;
+  }
+
+  #mayLeave() {
+    return !this.#isChanged() || confirm("Leave without saving?", `What you drew for ${this.#camera} is lost.`, "Leave");
+  }
+
+  #offerTools(drawing) {
+    this.finish.hidden = this.giveUp.hidden = !drawing;
+    this.drawZone.hidden = this.drawLine.hidden = this.again.hidden = drawing;
   }
 
   async #load(name) {
@@ -116,14 +126,20 @@ class ZoneView {
 
   #draw(kind) {
     this.#choose(null);
+    this.#offerTools(true);
+    this.finish.hidden = kind === "line";
     this.canvas.begin(kind);
-    const end = kind === "zone" ? "Enter, a double click or a click on the first corner ends it" : "two clicks make it";
-    say(this.status, `Click on the picture to set corners; ${end}. Arrow keys move the cross, space sets a corner, Escape gives up.`);
+    const end = kind === "zone" ? "a press on the first one, a double click or Enter ends it" : "two make it";
+    say(this.status, `Press on the picture to set corners; ${end}. By keyboard: arrow keys move the cross, space sets a corner, Escape gives up.`);
   }
 
   #add(shape) {
     say(this.status, "");
-    if (!shape) return;
+    this.#offerTools(false);
+    if (!shape) {
+      if (document.activeElement === document.body) this.drawZone.focus();
+      return;
+    }
     const title = shape.kind === "zone" ? "zone" : "line";
     const names = new Set(this.#shapes.map(({ name }) => name));
     let number = 1;

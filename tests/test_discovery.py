@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -207,6 +207,20 @@ def test_hostile_answers_are_a_problem_of_that_camera_only(kind: str) -> None:
     assert found.streams == ()
     assert words in found.problem
     assert bool(found.problem) == bool(words)
+
+
+@pytest.mark.parametrize(("year", "told"), [(1970, True), (2026, True), (9999, False), (1, False), (10_000, False)])
+def test_a_clock_that_is_about_to_leave_the_calendar_is_not_followed(year: int, *, told: bool) -> None:
+    moment = (
+        "<Time><Hour>23</Hour><Minute>59</Minute><Second>60</Second></Time>"
+        f"<Date><Year>{year}</Year><Month>12</Month><Day>31</Day></Date>"
+    )
+    answer = (
+        '<e:Envelope xmlns:e="x" xmlns="y"><e:Body><GetSystemDateAndTimeResponse><SystemDateAndTime>'
+        f"<UTCDateTime>{moment}</UTCDateTime></SystemDateAndTime></GetSystemDateAndTimeResponse></e:Body></e:Envelope>"
+    )
+    clock = soap.clock_in(soap.read_answer(answer.encode()))
+    assert clock == (datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC) if told else None)
 
 
 def test_a_camera_that_answers_for_ever_is_left_at_its_deadline() -> None:

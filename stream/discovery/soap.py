@@ -19,6 +19,9 @@ MAX_PROFILES = 8
 NONCE_BYTES = 16
 """Some cameras refuse longer ones."""
 
+# From the clock of a camera without a battery up to where the calendar ends: times are counted on from what is told.
+_YEARS = range(1970, 9999)
+
 _STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
 _ENVELOPE = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope">'
@@ -114,16 +117,17 @@ def read_answer(data: bytes) -> ET.Element:
 
 
 def clock_in(body: ET.Element) -> datetime | None:
-    """The device's time, None where it does not tell it."""
+    """The device's time, None where it does not tell one that could be."""
     utc = body.find("{*}GetSystemDateAndTimeResponse/{*}SystemDateAndTime/{*}UTCDateTime")
     if utc is None:
         return None
     parts = ("Date/{*}Year", "Date/{*}Month", "Date/{*}Day", "Time/{*}Hour", "Time/{*}Minute", "Time/{*}Second")
     try:
         year, month, day, hour, minute, second = (int(text_at(utc, f"{{*}}{part}")) for part in parts)
-        return datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC)
+        told = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
+    return told if told.year in _YEARS else None
 
 
 def media_address_in(body: ET.Element) -> str:

@@ -45,6 +45,25 @@ async def test_a_compressed_body_counts_as_what_it_becomes() -> None:
         assert (await at.ask("POST", "/detect", data=bomb, headers=packed)).status == 413
 
 
+@on_both
+@on_loop
+async def test_a_body_that_is_not_what_it_says_is_no_failure_of_ours(
+    loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = POST.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
+    broken = gzip.compress(bytes(MIB), 0)[: MIB // 2] + b"\xff" * (MIB // 2)
+    async with running() as at:
+        for body in (b"no gzip", b"no gzip" * 100_000, broken):
+            async with at.socket(head % len(body) + body[:7]) as peer:
+                peer.writer.write(body[7:])
+                assert (await peer.reply()).status == 400
+                peer.writer.write(b"more of it")
+                await peer.closed_after_s()
+        async with at.socket(GET) as peer:
+            assert (await peer.reply()).status == 200
+    assert not caplog.records
+
+
 @on_loop
 async def test_json_has_a_limit_of_its_own() -> None:
     async with running() as at:

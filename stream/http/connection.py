@@ -83,6 +83,9 @@ class Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
+        if request.content.exception() is not None:
+            # nothing more can be read of the body; aiohttp would try, and log that as a failure of ours
+            request.content.feed_eof()
         try:
             return await super().finish_response(request, resp, start_time)
         finally:

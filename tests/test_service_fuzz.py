@@ -77,6 +77,7 @@ class Attack:
                 self.slowest_s = max(self.slowest_s, time.monotonic() - begun_s)
 
 
+@pytest.mark.timeout(120 + COUNT // 3)
 def test_damaged_pictures_are_answered_or_refused_and_leave_nothing_behind(tmp_path: Path, vtest_clip: Path) -> None:
     scene = np.ascontiguousarray(frame_of(vtest_clip)[::2, ::2])
     config = tmp_path / "open.yaml"

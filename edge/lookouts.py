@@ -59,7 +59,10 @@ class Lookouts:
         if settings.escalation.enabled:
             from edge.escalation.escalation import Escalation
 
-            self._escalation = Escalation(settings.escalation, folder, home(), on_answer=self._readers.tell)
+            own = {name: camera.escalate for name, camera in settings.cameras.items()}
+            self._escalation = Escalation(
+                settings.escalation, folder, home(), cameras=own, on_answer=self._readers.tell
+            )
         if settings.dataset.enabled:
             from stream.dataset.collector import Collector
 

@@ -131,6 +131,16 @@ def test_a_restart_renews_no_budget(tmp_path: Path) -> None:
     assert held.cause == "items_per_day"
 
 
+def test_what_a_wrong_clock_put_far_into_the_future_blocks_nothing(tmp_path: Path) -> None:
+    store, wall_s = ResultStore(tmp_path / "results.db"), 1_700_000_000.0
+    store.spend("here", wall_s + 300 * DAY_S, 10**9, 500)
+    assert store.expenses("here", wall_s) == []
+    store.spend("here", wall_s + 60, 1000, 1)  # set back a little: that still counts
+    assert store.expenses("here", wall_s) == [Expense(0.0, 1000, 1)]
+    assert store.expenses("here", wall_s + 300 * DAY_S) == [Expense(300 * DAY_S - 60, 1000, 1)], "the other one is gone"
+    store.close()
+
+
 # The breaker.
 
 

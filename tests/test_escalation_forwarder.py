@@ -22,9 +22,10 @@ from edge.escalation.board import Board
 from edge.escalation.escalation import Escalation
 from edge.escalation.figures import EscalationFigures
 from edge.escalation.outbox import Outbox
+from edge.escalation.parcel import TrackKey
 from edge.escalation.reception import shown_label
 from edge.escalation.results import Answer, ResultStore, Verdict, answer_to
-from edge.escalation.settings import EscalationSettings, SpoolSettings
+from edge.escalation.settings import CameraEscalation, EscalationSettings, SpoolSettings
 from stream.errors import SinkError, UsageError
 from stream.frame import Refinement
 from tests import refine_server as refiner
@@ -58,12 +59,14 @@ class House:
         self.home = folder / "home"
         client, budget = known.pop("client", {}), known.pop("budget", {})
         values: dict[str, Any] = {"enabled": True, "shadow": False, "url": url, "client": QUICK | client}
+        cameras = known.pop("cameras", {})
         values |= {"budget": {"requests_per_s": None} | budget} | known
         self.told: list[tuple[Answer, Refinement | None]] = []
         self.escalation = Escalation(
             EscalationSettings.model_validate(values),
             self.folder,
             self.home,
+            cameras=cameras,
             on_answer=lambda answer, label: self.told.append((answer, label)),
             luck=lambda: 0.5,
         )
@@ -377,6 +380,45 @@ def test_what_was_left_is_sent_at_the_next_start_to_the_same_address_only(tmp_pa
         assert sorted(home.keys_in_file()) == keys(1, 2, 3), "in the folder of the run that saw them"
         assert third.keys_in_file() == []
         assert third.told == []
+
+
+@pytest.mark.parametrize(
+    ("stricter", "cause", "why"),
+    [
+        ({"deny": ["dog"]}, "denied", "dog never leaves by now"),
+        ({"deny": ["16"]}, "denied", "dog never leaves by now"),
+        ({"deny": ["Person", "cat"]}, "denied", "it was cut out before cat was hidden in it"),
+        ({"blur_others": True}, "denied", "it was cut out before others were blurred in it"),
+        ({"shadow": True}, "shadow", "of its camera it is only reported by now what would be sent"),
+        ({"enabled": False}, "disabled", "nothing of its camera is sent any more"),
+    ],
+    ids=["the class", "its number", "another class", "blurred", "shadow", "disabled"],
+)
+def test_a_stricter_policy_counts_for_what_waits(
+    tmp_path: Path, stricter: dict[str, Any], cause: str, why: str
+) -> None:
+    cameras = {"cam1": CameraEscalation.model_validate(stricter)}
+    with RefineServer() as server, house(tmp_path, server.url, start=False, cameras=cameras) as home:
+        for number in range(20):
+            home.office.put(parcel(number, run=str(home.folder), deny=("person",)), 9.0)
+        home.office.put(parcel(99, run=str(home.folder), track=TrackKey("cam2", "life", 0, 1)), 1.0)
+        home.office.start()
+        figures = home.wait_for(lambda figures: figures.spooled == 0)
+        assert server.keys == keys(99), "cameras that are none of ours"
+        assert figures.dropped == {cause: 20}
+        assert (figures.refined, figures.errors) == (1, 20)
+        told = lines(home.folder / "decisions.jsonl")
+        assert {(line["decision"], line["cause"], line["why"]) for line in told} == {("drop", cause, why)}
+        assert sorted(home.keys_in_store()) == keys(*range(20), 99)
+
+
+def test_a_policy_that_is_no_stricter_keeps_nothing_back(tmp_path: Path) -> None:
+    cameras = {"cam1": CameraEscalation(deny=("PERSON",), blur_others=True), "cam2": None}
+    with RefineServer() as server, house(tmp_path, server.url, start=False, cameras=cameras) as home:
+        home.office.put(parcel(1, run=str(home.folder), deny=("person", "cat"), blur_others=True), 1.0)
+        home.office.put(parcel(2, run=str(home.folder), track=TrackKey("cam2", "life", 0, 1)), 1.0)
+        home.office.start()
+        home.wait_for(all_done(2))
 
 
 def test_an_answer_that_did_not_reach_its_file_is_written_at_the_next_start_once(tmp_path: Path) -> None:

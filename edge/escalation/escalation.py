@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTimeError
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 
 from edge.escalation.board import Board
 from edge.escalation.budget import Budget
@@ -21,6 +22,7 @@ from edge.escalation.forwarder import Forwarder
 from edge.escalation.means import Means
 from edge.escalation.outbox import Outbox, depth_of
 from edge.escalation.parcel import Parcel
+from edge.escalation.permit import Permit
 from edge.escalation.policy import Policy
 from edge.escalation.reception import AnswerListener, Reception
 from edge.escalation.refinements import REFINEMENTS
@@ -49,7 +51,8 @@ class Escalation:
     """Sinks for the cameras of one run, and one forwarder for all of them on a loop of its own.
 
     ``folder`` is the run's, ``home`` the program's state folder; ``without_counterpart`` are the classes that the cloud
-    has no labels for. Everything is safe from any thread, and no frame ever waits for anything here.
+    has no labels for; ``cameras`` are those of the run, with what each has of its own. Everything is safe from any
+    thread, and no frame ever waits for anything here.
 
     Raises:
         UsageError: the certificates cannot be used.
@@ -63,6 +66,7 @@ class Escalation:
         home: Path,
         *,
         without_counterpart: Collection[str] = WITHOUT_COUNTERPART,
+        cameras: Mapping[str, CameraEscalation | None] = MappingProxyType({}),
         on_answer: AnswerListener = lambda _answer, _label: None,
         luck: Callable[[], float] = random.random,
         wall_clock: Callable[[], float] = time.time,
@@ -74,11 +78,20 @@ class Escalation:
         self._wall_clock = wall_clock
         self._board = Board()
         self._tally = Tally()
+        self._permit = Permit(settings, cameras)
         self._office: _Office | None = None
         self._starting = threading.Lock()
         if settings.enabled and settings.url:
             self._office = _Office(
-                settings, folder, home, self._board, self._tally, on_answer, luck=luck, wall_clock=wall_clock
+                settings,
+                folder,
+                home,
+                self._board,
+                self._tally,
+                self._permit,
+                on_answer,
+                luck=luck,
+                wall_clock=wall_clock,
             )
 
     def sink(self, camera: str, own: CameraEscalation | None = None) -> EscalationSink | None:
@@ -87,6 +100,7 @@ class Escalation:
         Raises UsageError where ``own`` and the run's policy together are none.
         """
         wanted = self.settings.of_camera(own)
+        self._permit.learn(camera, wanted)
         if not wanted.enabled:
             return None
         mailbox = None
@@ -145,6 +159,7 @@ class _Office:
         home: Path,
         board: Board,
         tally: Tally,
+        permit: Permit,
         on_answer: AnswerListener,
         *,
         luck: Callable[[], float],
@@ -175,6 +190,7 @@ class _Office:
             turn=self._turn,
             home=self._reception,
             tally=tally,
+            permit=permit,
             run=run,
         )
         self.forwarder = Forwarder(

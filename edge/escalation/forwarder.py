@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
 from edge.escalation.breaker import Breaker, BreakerState, BreakerView
@@ -187,7 +187,7 @@ class Forwarder:
     def _most_valuable(self, limit: int, now_s: float) -> list[Waiting]:
         """What is to be sent next, without what was answered before a crash could take it out of the queue."""
         left_out = self._in_flight.keys() | self._rests.resting(now_s)
-        batch = self._means.outbox.best(limit, left_out)
+        batch = self._permitted(limit, left_out)
         known = self._means.results.known([each.parcel.key for each in batch])
         if known:
             self._means.outbox.remove([each.id for each in batch if each.parcel.key in known])
@@ -195,6 +195,16 @@ class Forwarder:
         if batch and self._rests.is_suspect(batch[0].id):
             return batch[:1]
         return [each for each in batch if not self._rests.is_suspect(each.id)]
+
+    def _permitted(self, limit: int, left_out: Collection[int]) -> list[Waiting]:
+        """The most valuable, without those that the policy by now would keep back: these never go out."""
+        while True:
+            batch = self._means.outbox.best(limit, left_out)
+            refused = [(each, refusal) for each in batch if (refusal := self._means.permit.refusal(each.parcel))]
+            if not refused:
+                return batch
+            for each, refusal in refused:
+                self._give_up(each, refusal.cause, refusal.why)
 
     def _linger_s(self, batch: Sequence[Waiting]) -> float:
         """How long the batch may still wait for company."""

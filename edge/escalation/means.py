@@ -11,6 +11,7 @@ from edge.escalation.exchange import Reply, Request
 from edge.escalation.figures import Tally
 from edge.escalation.outbox import Outbox
 from edge.escalation.parcel import Parcel
+from edge.escalation.permit import Permit
 from edge.escalation.results import Answer, ResultStore
 
 
@@ -67,4 +68,5 @@ class Means:
     turn: Turn
     home: Home
     tally: Tally
+    permit: Permit
     run: str

@@ -26,7 +26,7 @@ class TrackKey:
 class Parcel:
     """``key`` is the same for every try to send it and never given twice. ``run`` is the folder of the run it was
     seen in. ``frame_time_s`` are seconds since the epoch, ``pts_s`` those of the source; ``bbox`` is in pixels of
-    the source picture of ``width`` x ``height``, ``subject`` in pixels of the crop."""
+    the source picture of ``width`` x ``height``. ``deny`` and ``blur_others`` are the privacy it was cut out under."""
 
     key: str
     track: TrackKey
@@ -45,6 +45,8 @@ class Parcel:
     model_version: str
     model_sha256: str
     jpeg: bytes
+    deny: tuple[str, ...] = ()
+    blur_others: bool = False
 
     def packed(self) -> bytes:
         known = asdict(self)
@@ -60,6 +62,7 @@ def unpacked(payload: bytes) -> Parcel:
         known: dict[str, Any] = json.loads(payload[_LENGTH_BYTES:end])
         known["track"] = TrackKey(**known["track"])
         known["bbox"] = tuple(known["bbox"])
+        known["deny"] = tuple(known.get("deny", ()))
         return Parcel(**known, jpeg=payload[end:])
     except (ValueError, TypeError, KeyError, AttributeError) as exc:
         raise ValueError(f"no parcel: {exc}") from exc

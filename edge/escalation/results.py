@@ -157,15 +157,16 @@ class ResultStore:
         )
 
         def insert(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM expenses WHERE spent_s < ?", (spent_s - DAY_S,))
+            # also what a clock that was wrong put far into the future
+            connection.execute("DELETE FROM expenses WHERE abs(spent_s - ?) > ?", (spent_s, DAY_S))
             connection.execute(sql, (topic, int(spent_s // 60), spent_s, size_bytes, items))
 
         self._database.run(insert)
 
     def expenses(self, topic: str, now_s: float) -> list[Expense]:
         """What was spent for an address within the last day, the oldest first."""
-        sql = "SELECT spent_s, bytes, items FROM expenses WHERE topic = ? ORDER BY spent_s"
-        rows = self._database.run(lambda connection: connection.execute(sql, (topic,)).fetchall())
+        sql = "SELECT spent_s, bytes, items FROM expenses WHERE topic = ? AND spent_s <= ? ORDER BY spent_s"
+        rows = self._database.run(lambda connection: connection.execute(sql, (topic, now_s + DAY_S)).fetchall())
         return [Expense(max(0.0, now_s - spent_s), size_bytes, items) for spent_s, size_bytes, items in rows]
 
     def close(self) -> None:

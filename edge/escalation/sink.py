@@ -193,6 +193,8 @@ class EscalationSink:
             model_version=model.version,
             model_sha256=model.sha256,
             jpeg=jpeg,
+            deny=self._watch.settings.deny,
+            blur_others=self._watch.settings.blur_others,
         )
 
     def _key(self, track_id: int, epoch: int) -> TrackKey:

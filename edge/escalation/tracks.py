@@ -129,7 +129,7 @@ class TrackWatch:
 
     def __init__(self, policy: Policy, *, crop_side_px: int, luck: Callable[[], float]) -> None:
         self._policy = policy
-        self._settings = policy.settings
+        self.settings = policy.settings
         self._crop_side_px = crop_side_px
         self._luck = luck
         self._tracks: dict[int, Followed] = {}
@@ -206,7 +206,7 @@ class TrackWatch:
         track.see(row, zones, denied=self._policy.denies(row))
         track.seen_s = now_s
         if now_s >= track.luck_until_s:  # one draw for each time it could be asked about, not one a frame
-            track.luck, track.luck_until_s = self._luck(), now_s + max(1.0, self._settings.track_cooldown_s)
+            track.luck, track.luck_until_s = self._luck(), now_s + max(1.0, self.settings.track_cooldown_s)
         if track.since_s is None and self._may_differ(track, now_s):
             track.since_s, track.best = now_s, None
         return track
@@ -224,11 +224,11 @@ class TrackWatch:
         return track.since_s is not None and self._is_open(track, now_s)
 
     def _is_settled(self, track: Followed, now_s: float) -> bool:
-        if track.since_s is None or track.hits < self._settings.min_hits:
+        if track.since_s is None or track.hits < self.settings.min_hits:
             return False
         looked_s = now_s - track.since_s
         needs_picture = track.best is None and looked_s < PICTURE_WITHIN_S and self._is_open(track, now_s)
-        return looked_s >= self._settings.settle_s and not needs_picture
+        return looked_s >= self.settings.settle_s and not needs_picture
 
     def _take_crops(self, result: FrameResult) -> None:
         picture = result.frame.picture
@@ -246,11 +246,11 @@ class TrackWatch:
                 track.best = Sight(crop, frame.index, frame.pts_s, frame.width, frame.height, result.model)
 
     def _crop(self, picture: Pixels, row: Row, everything: Sequence[Row], denied: Sequence[bool]) -> Crop | None:
-        hide_all = self._settings.blur_others
+        hide_all = self.settings.blur_others
         return take(
             picture,
             row,
-            margin=self._settings.margin,
+            margin=self.settings.margin,
             hidden=others_of(row, everything, denied=denied, hide_all=hide_all),
             hide_margin=hide_all,
             longest_px=self._crop_side_px,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -203,14 +204,20 @@ def _check_writable(path: Path) -> None:
 
 
 def _latest(output: OutputSettings) -> Path | None:
-    """The newest folder of the run's name that holds a summary or predictions."""
-    candidates = [output.project / output.name]
-    number = 2
-    while (path := output.project / f"{output.name}{number}").is_dir():
-        candidates.append(path)
-        number += 1
-    begun = [path for path in candidates if (path / PREDICTIONS).exists() or (path / SUMMARY).exists()]
-    return begun[-1] if begun else None
+    """The folder of the run's name that was written last.
+
+    Numbers do not tell: a new run takes the first that is free. More than three digits belong to another name.
+    """
+    numbered = re.compile(rf"{re.escape(output.name)}([2-9]|[1-9]\d{{1,2}})?", re.ASCII)
+    folders = list(output.project.iterdir()) if output.project.is_dir() else []
+    begun = [path for path in folders if numbered.fullmatch(path.name) and _last_written_ns(path)]
+    return max(begun, key=_last_written_ns, default=None)
+
+
+def _last_written_ns(path: Path) -> int:
+    """When a run last wrote its predictions or summary there, 0 for never."""
+    files = (path / PREDICTIONS, path / SUMMARY)
+    return max((file.stat().st_mtime_ns for file in files if file.exists()), default=0)
 
 
 def _resume(folder: RunFolder) -> None:

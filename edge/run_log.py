@@ -90,7 +90,7 @@ class RunLog:
         self.metrics({"model/swaps": float(self._swaps)})
 
     def finish(self, report: RunReport, totals: RunTotals) -> None:
-        """Hand over the end of the run; returns at once."""
+        """Hand over the end of the run; a slow disk is waited for some seconds."""
         if self._journal is None:
             return
         status = "KILLED" if report.stopped else "FINISHED" if report.exit_code == 0 else "FAILED"

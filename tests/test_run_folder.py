@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from edge.config import RunSettings
 from edge.run_folder import RunFolder, open_run_folder
 from stream.config import build
-from stream.errors import OutputError
+from stream.errors import OutputError, UsageError
 from tests import clips
 from tests.clips import Clip
 from tests.commands import predictions, summary, videodisco
@@ -125,6 +126,25 @@ def test_what_was_finished_is_not_forgotten_by_a_run_that_ends_before_it(tmp_pat
     again = open_run_folder(settings_in(tmp_path, resume=True))
     assert again.finished.keys() == {"one", "three"}
     assert again.predictions.read_bytes() == b"111\n333\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "newest"),
+    [
+        (["run", "run2", "run10"], "run10"),
+        (["run", "run3"], "run3"),  # the second was removed
+        (["run2", "run"], "run"),  # the first was removed, and its name taken again
+        (["run", "run2026", "run02", "running"], "run"),  # other names
+    ],
+)
+def test_the_run_that_was_written_last_is_resumed(tmp_path: Path, written: list[str], newest: str) -> None:
+    for moment, name in enumerate(written, start=1):
+        (tmp_path / name).mkdir()
+        summarised = tmp_path / name / "summary.json"
+        summarised.write_text("{}")
+        os.utime(summarised, (moment, moment))
+    with pytest.raises(UsageError, match=rf"/{newest} was made with other settings"):
+        open_run_folder(settings_in(tmp_path, resume=True))
 
 
 def test_a_summary_that_does_not_fit_its_predictions_is_refused(tmp_path: Path) -> None:

@@ -15,21 +15,21 @@ def mount(app: typer.Typer) -> None:
 
 def cloud(
     config: Annotated[Path | None, typer.Option(help="Settings from a YAML file; options override it.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0: a free one. [default: 8000]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. \\[default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0: a free one. \\[default: 8000]")] = None,
     token: Annotated[
         str | None, typer.Option(envvar="VIDEODISCO_CLOUD_TOKEN", help="What edges must send; best in the variable.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="A model's name or an ONNX file. [default: bundled]")] = None,
+    model: Annotated[str | None, typer.Option(help="A model's name or an ONNX file. \\[default: bundled]")] = None,
     labels: Annotated[Path | None, typer.Option(help="Its labels, one a line, where the file names none.")] = None,
-    kind: Annotated[str | None, typer.Option(help="classifier or detector. [default: classifier]")] = None,
+    kind: Annotated[str | None, typer.Option(help="classifier or detector. \\[default: classifier]")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, coreml or openvino.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Batches at a time. [default: one a usable core]")] = None,
-    batch: Annotated[int | None, typer.Option(help="Crops in a batch. [default: 8]")] = None,
-    project: Annotated[Path | None, typer.Option(help="Folder of all runs. [default: runs]")] = None,
-    name: Annotated[str | None, typer.Option(help="Folder of this run. [default: cloud]")] = None,
-    mlflow: Annotated[bool | None, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow. [default: on]")] = None,
-    mlflow_uri: Annotated[str | None, typer.Option(help="An MLflow server. [default: a local store]")] = None,
+    workers: Annotated[int | None, typer.Option(help="Batches at a time. \\[default: one a usable core]")] = None,
+    batch: Annotated[int | None, typer.Option(help="Crops in a batch. \\[default: 8]")] = None,
+    project: Annotated[Path | None, typer.Option(help="Folder of all runs. \\[default: runs]")] = None,
+    name: Annotated[str | None, typer.Option(help="Folder of this run. \\[default: cloud]")] = None,
+    mlflow: Annotated[bool | None, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow. \\[default: on]")] = None,
+    mlflow_uri: Annotated[str | None, typer.Option(help="An MLflow server. \\[default: a local store]")] = None,
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Listen for other machines without any token.")
     ] = None,

@@ -108,12 +108,12 @@ def pull(
 @app.command("export")
 def export(
     weights: Annotated[Path, typer.Argument(metavar="WEIGHTS.pt", help="Weights of an Ultralytics detector.")],
-    name: Annotated[str, typer.Option(help="What to call it. [default: the file's name]")] = "",
+    name: Annotated[str, typer.Option(help="What to call it. \\[default: the file's name]")] = "",
     imgsz: Annotated[
-        int | None, typer.Option(min=32, help="Longest side of what it will see. [default: as it was trained]")
+        int | None, typer.Option(min=32, help="Longest side of what it will see. \\[default: as it was trained]")
     ] = None,
     python: Annotated[
-        Path | None, typer.Option(metavar="PYTHON", help="The Python that has ultralytics. [default: this one]")
+        Path | None, typer.Option(metavar="PYTHON", help="The Python that has ultralytics. \\[default: this one]")
     ] = None,
     replace: Replace = False,
 ) -> None:
@@ -136,7 +136,7 @@ def verify(
     key: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A public key: the model must be signed by one of these. [default: those this machine trusts]"
+            help="A public key: the model must be signed by one of these. \\[default: those this machine trusts]"
         ),
     ] = None,
 ) -> int:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 import videodisco
 from tests.commands import command, environment
@@ -53,3 +57,20 @@ def test_output_onto_a_full_disk_is_no_bug(tmp_path: Path) -> None:
             check=False,
         )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_no_word_of_the_help_is_taken_for_markup() -> None:
+    """rich leaves out what stands in brackets, unless they are escaped: all defaults were gone."""
+
+    def commands(group: Any) -> Iterator[Any]:
+        for each in group.commands.values():
+            yield from commands(each) if hasattr(each, "commands") else [each]
+
+    texts = [
+        f"{each.name} {parameter.name}: {parameter.help}"
+        for each in commands(typer.main.get_command(videodisco.app))
+        for parameter in each.params
+        if getattr(parameter, "help", None)
+    ]
+    assert any(r"\[default: 0.4]" in text for text in texts)
+    assert not [text for text in texts if re.search(r"(?<!\\)\[", text)]

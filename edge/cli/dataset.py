@@ -22,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Camera = Annotated[str | None, typer.Option(help="Only of this camera.")]
 ClassName = Annotated[str | None, typer.Option("--class", metavar="NAME", help="Only what was taken for this class.")]
 SamplerName = Annotated[str | None, typer.Option("--sampler", metavar="NAME", help="Only of this strategy.")]
-KindName = Annotated[str | None, typer.Option("--kind", help="frame or crop. [default: both]")]
+KindName = Annotated[str | None, typer.Option("--kind", help="frame or crop. \\[default: both]")]
 
 
 @app.command("list")

@@ -18,7 +18,7 @@ def quantize(
         list[Path], typer.Option(metavar="CLIP...", help="Clips of what it will see; name several after it.")
     ],
     more_clips: Annotated[list[Path] | None, typer.Argument(metavar="[CLIP...]", show_default=False)] = None,
-    name: Annotated[str, typer.Option(help="What to call it. [default: MODEL-int8]")] = "",
+    name: Annotated[str, typer.Option(help="What to call it. \\[default: MODEL-int8]")] = "",
     least_f1: Annotated[
         float, typer.Option(min=0, max=1, help="Refuse it if its boxes agree less with the float model's.")
     ] = 0.97,

@@ -16,8 +16,8 @@ Sources = Annotated[
 def serve(
     sources: Sources = None,
     config: Annotated[Path | None, typer.Option(help="Settings from a YAML file; options override it.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0: a free one. [default: 8080]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. \\[default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0: a free one. \\[default: 8080]")] = None,
     token: Annotated[
         str | None,
         typer.Option(envvar="VIDEODISCO_TOKEN", help="Whoever comes in must show this; best in the environment."),
@@ -27,12 +27,14 @@ def serve(
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
     model: Annotated[str | None, typer.Option(help="A bundled model's name or an ONNX file.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, coreml or openvino.")] = None,
-    conf: Annotated[float | None, typer.Option(help="Least confidence of a detection, 0 to 1. [default: 0.4]")] = None,
+    conf: Annotated[
+        float | None, typer.Option(help="Least confidence of a detection, 0 to 1. \\[default: 0.4]")
+    ] = None,
     realtime: Annotated[bool | None, typer.Option("--realtime", help="Play files as if they were cameras.")] = None,
     loop: Annotated[bool | None, typer.Option("--loop", help="Play them over and over.")] = None,
-    project: Annotated[Path | None, typer.Option(help="Folder of all runs. [default: runs]")] = None,
-    name: Annotated[str | None, typer.Option(help="Folder of this service. [default: serve]")] = None,
-    mlflow: Annotated[bool | None, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow. [default: on]")] = None,
+    project: Annotated[Path | None, typer.Option(help="Folder of all runs. \\[default: runs]")] = None,
+    name: Annotated[str | None, typer.Option(help="Folder of this service. \\[default: serve]")] = None,
+    mlflow: Annotated[bool | None, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow. \\[default: on]")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Print what happens inside, and tracebacks.")] = False,
 ) -> int:

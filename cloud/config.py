@@ -72,6 +72,10 @@ class RefinerSettings(Settings):
     device: Literal["auto", "cpu", "cuda", "coreml", "openvino"] = Field("auto", description="Where the model runs.")
     workers: int | None = Field(None, ge=1, le=256, description="Batches at a time; empty takes one a usable core.")
     top_k: int = Field(5, ge=1, le=MAX_TOP_K, description="Labels in an answer, best first.")
+    finer_names: Mapping[str, tuple[str, ...]] = Field(
+        {},
+        description="By class of the edge, which labels of the model are finer names of it; beside ImageNet's.",
+    )
     endpoint: EndpointSettings | None = Field(None, description="The service of yours, for kind: endpoint.")
 
     @property
@@ -84,7 +88,9 @@ class RefinerSettings(Settings):
     @model_validator(mode="after")
     def _endpoint_is_there(self) -> RefinerSettings:
         if (self.kind == "endpoint") != (self.endpoint is not None):
-            raise ValueError("kind: endpoint and the section endpoint belong together")
+            raise ValueError("kind: endpoint and the section endpoint, with its url, belong together")
+        if self.endpoint is not None and self.finer_names:
+            raise ValueError("finer_names: an endpoint says itself how far it agrees")
         if self.kind == "detector" and self.model == "auto":
             raise ValueError("name the detector: model")
         if self.std is not None and 0 in self.std:

@@ -131,7 +131,8 @@ def _problem(error: Any, kind: type[Settings]) -> str:
     # A whole section is not repeated: it is long, and other keys of it may be secret.
     shown = isinstance(error["input"], (str, int, float)) and not _SECRET_KEY.search(str(error["loc"][-1:]))
     got = f" (got {error['input']!r})" if shown else ""
-    return f"{place}: {error['msg'][:1].lower()}{error['msg'][1:]}{got}"
+    reason = error["msg"].removeprefix("Value error, ")
+    return f"{place}: {reason[:1].lower()}{reason[1:]}{got}"
 
 
 def _fill(value: Any, environment: Mapping[str, str]) -> Any:

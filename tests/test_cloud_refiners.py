@@ -214,6 +214,22 @@ def test_a_label_that_is_the_edges_own_word_agrees(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_finer_names_of_ones_own_agree(tmp_path: Path) -> None:
+    def with_finer_names(folder: Path, _: str) -> CloudSettings:
+        names = {"car": ["green", "blue"], "bus": ["red"]}
+        return settings(model=str(by_colour(folder, "['red', 'green', 'blue']")), finer_names=names)
+
+    async def scenario() -> None:
+        async with refiner_of(with_finer_names, tmp_path) as refiner:
+            asked = [plain(RED, "car"), plain(GREEN, "car"), plain(RED, "bus"), plain(RED, "truck"), plain(RED, "red")]
+            found = [each for each in await opinions(refiner, asked) if isinstance(each, Opinion)]
+            assert [each.agreement for each in found] == [0.0, 1.0, 1.0, None, 1.0]
+
+    asyncio.run(scenario())
+    with pytest.raises(ModelError, match=r"no label 'gren'.*'car'"):
+        make_refiner(settings(model=str(tmp_path / "colours.onnx"), finer_names={"car": ["gren"]}))
+
+
 def test_the_second_detector_looks_at_the_middle(tmp_path: Path, crops: list[Crop]) -> None:
     async def scenario() -> None:
         async with refiner_of(detector, tmp_path) as refiner:

@@ -51,6 +51,7 @@ def test_a_request_of_the_most_items_is_within_the_limits() -> None:
     [
         ({"kind": "endpoint"}, "belong together"),
         ({"endpoint": {"url": "http://host/"}}, "belong together"),
+        ({"endpoint": {"url": "http://host/"}, "kind": "endpoint", "finer_names": {"car": ["van"]}}, "says itself"),
         ({"kind": "detector"}, "name the detector"),
         ({"std": [1, 0, 1]}, "divided by 0"),
         ({"top_k": 21}, "top_k"),

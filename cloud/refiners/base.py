@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from cloud.crops import Crop
 from cloud.errors import ItemError
 from models.agreement import FinerNames
 from models.classifier import Guess, Probabilities, top_k
+from stream.errors import ModelError
 from stream.frame import ModelIdentity
 
 MAX_LABEL_LENGTH = 200
@@ -84,6 +85,21 @@ class Judge:
 
     def _best(self, probabilities: Probabilities) -> Sequence[Guess]:
         return [guess for guess in top_k(probabilities, self.labels, self._k) if guess.probability > 0]
+
+
+def finer(labels: Sequence[str], table: Mapping[str, Collection[str]], own: Mapping[str, Sequence[str]]) -> FinerNames:
+    """Which labels are finer names of which class of the edge: by ``table``, unless the user's ``own`` says otherwise.
+
+    Raises:
+        ModelError: there is no label of a name in ``own``.
+    """
+    strange = [(name, edge_class) for edge_class, names in own.items() for name in names if name not in labels]
+    if strange:
+        name, edge_class = strange[0]
+        raise ModelError(
+            f"finer_names: the model has no label {name!r}, to be a finer name of {edge_class!r}"
+        )
+    return FinerNames(labels, {**table, **own})
 
 
 def shown(labels: Sequence[str]) -> tuple[str, ...]:

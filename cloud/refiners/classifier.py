@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from cloud.crops import Crop
 from cloud.errors import ItemError
-from cloud.refiners.base import Judge, Opinion, shown
-from models.agreement import FinerNames
+from cloud.refiners.base import Judge, Opinion, finer, shown
 from models.classifier import Classifier
+from models.finer_names import COCO_TO_IMAGENET
 from stream.frame import ModelIdentity, Pixels
 from stream.images import decode
 
@@ -27,12 +27,21 @@ class _Prepared:
 class ClassifierRefiner:
     """Runs whole batches, each on a thread of its own; as :class:`cloud.refiners.base.Refiner`."""
 
-    def __init__(self, classifier: Classifier, model: ModelIdentity, *, workers: int, max_batch: int, k: int) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        model: ModelIdentity,
+        *,
+        finer_names: Mapping[str, Sequence[str]],
+        workers: int,
+        max_batch: int,
+        k: int,
+    ) -> None:
         self.model = model
         self.workers = workers
         self._classifier = classifier
         labels = shown(classifier.names)
-        self._judge = Judge(labels, FinerNames(labels), k)
+        self._judge = Judge(labels, finer(labels, COCO_TO_IMAGENET, finer_names), k)
         self._max_batch = max_batch
         self._threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="refine")
 

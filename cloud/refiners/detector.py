@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,8 +11,7 @@ import numpy as np
 
 from cloud.crops import Crop
 from cloud.errors import ItemError
-from cloud.refiners.base import Judge, Opinion, shown
-from models.agreement import FinerNames
+from cloud.refiners.base import Judge, Opinion, finer, shown
 from models.catalogue import ModelFile
 from models.classifier import Probabilities
 from models.families import Boxes, recognise
@@ -42,10 +41,19 @@ class _Prepared:
 class DetectorRefiner:
     """Looks at one crop after the other, each batch on a thread of its own; as :class:`cloud.refiners.base.Refiner`.
 
-    Its classes agree with those of the edge that have the same name.
+    Its classes agree with those of the edge that have the same name, or as ``finer_names`` say.
     """
 
-    def __init__(self, model: ModelFile, *, device: str, workers: int, threads: int, k: int) -> None:
+    def __init__(
+        self,
+        model: ModelFile,
+        *,
+        finer_names: Mapping[str, Sequence[str]],
+        device: str,
+        workers: int,
+        threads: int,
+        k: int,
+    ) -> None:
         spec = inspect(model)
         self._family = recognise(spec)
         names = shown(self._family.names)
@@ -55,7 +63,7 @@ class DetectorRefiner:
         height, width = spec.input.height or side[0], spec.input.width or side[1]
         self._session = open_session(model, device=device, threads=threads, shape=(height, width))
         self._view = NetworkView(width, height, rgb=spec.input.rgb, placement=spec.input.placement)
-        self._judge = Judge(names, FinerNames(names, {}), k)
+        self._judge = Judge(names, finer(names, {}, finer_names), k)
         self.model = ModelIdentity(model.name, model.version, model.sha256, model.signer)
         self.workers = workers
         self._threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="refine")

@@ -35,7 +35,14 @@ def make_refiner(settings: CloudSettings) -> Refiner:
         from cloud.refiners.detector import DetectorRefiner
 
         model = find(wanted.model, settings.trust)
-        return DetectorRefiner(model, device=wanted.device, workers=workers, threads=threads, k=wanted.top_k)
+        return DetectorRefiner(
+            model,
+            finer_names=wanted.finer_names,
+            device=wanted.device,
+            workers=workers,
+            threads=threads,
+            k=wanted.top_k,
+        )
     return _classifier(settings, workers, threads)
 
 
@@ -53,7 +60,14 @@ def _classifier(settings: CloudSettings, workers: int, threads: int) -> Refiner:
         preparation=wanted.preparation,
     )
     identity = ModelIdentity(model.name, model.version, model.sha256, model.signer)
-    return ClassifierRefiner(classifier, identity, workers=workers, max_batch=settings.batches.max_size, k=wanted.top_k)
+    return ClassifierRefiner(
+        classifier,
+        identity,
+        finer_names=wanted.finer_names,
+        workers=workers,
+        max_batch=settings.batches.max_size,
+        k=wanted.top_k,
+    )
 
 
 def _labels(wanted: RefinerSettings) -> Sequence[str] | None:

@@ -96,9 +96,7 @@ def finer(labels: Sequence[str], table: Mapping[str, Collection[str]], own: Mapp
     strange = [(name, edge_class) for edge_class, names in own.items() for name in names if name not in labels]
     if strange:
         name, edge_class = strange[0]
-        raise ModelError(
-            f"finer_names: the model has no label {name!r}, to be a finer name of {edge_class!r}"
-        )
+        raise ModelError(f"finer_names: the model has no label {name!r}, to be a finer name of {edge_class!r}")
     return FinerNames(labels, {**table, **own})
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from edge import station
 from edge.cameras import assembly, sharing
-from edge.config import DetectorSettings
+from edge.config import DetectorSettings, RunSettings
 from edge.loaded_model import LoadedModel
 from edge.slots import SlotPlan
+from edge.station import Station
 from models.catalogue import find
+from stream.config import build
 from stream.errors import ModelError
 from tests import clips, model_files
 from tests.clips import Clip
@@ -96,6 +100,21 @@ def test_a_plan_that_is_refused_is_told_once(
     watched.run(during)
     (note,) = watched.notes
     assert note.startswith("slots: 1 x 1 thread as before, 1 x 2 threads cannot be had: ")
+
+
+def test_the_next_file_is_begun_with_the_cores_that_are_there_then(
+    model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores = iter([1, 1, 3])  # at the start, and before each of two files
+    monkeypatch.setattr(station, "usable_cores", lambda: next(cores))
+    other = clips.write_clip(tmp_path / "third.mp4", Clip(frames=25))
+    given = {"sources": (str(clip), str(other)), "detector": {"model": str(model)}, "mlflow": {"enabled": False}}
+    made = build(RunSettings, {**given, "output": {"project": tmp_path / "runs"}}, origin="the test")
+    report = asyncio.run(Station(made).run())
+    assert [source.state for source in report.sources] == ["done", "done"]
+    assert report.frames == 50
+    assert report.summary()["slots"] == "3 x 1 thread"
+    assert report.summary()["slots_reason"] == "for throughput: files, 3 usable cores"
 
 
 @pytest.mark.slow

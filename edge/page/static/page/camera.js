@@ -115,13 +115,14 @@ class CameraView {
   }
 
   #showFacts(camera) {
-    const drops = Object.entries(camera.drops).map(([cause, many]) => `${cause.replaceAll("_", " ")} ${many.toLocaleString("en")}`);
+    const drops = Object.entries(camera.drops).sort((one, other) => other[1] - one[1]);
+    const dropped = drops.reduce((sum, [, many]) => sum + many, 0);
     const live = camera.state === "live";
     const facts = [
       live && ["From the camera", `${number(camera.fpsIn)} fps`],
       live && ["Looked at", `${number(camera.fpsDetect)} fps`],
       live && ["Age of the result", duration(camera.ageS)],
-      ["Left out", drops.join(", ") || "nothing"],
+      ["Left out", dropped ? `${dropped.toLocaleString("en")}, mostly ${drops[0][0].replaceAll("_", " ")}` : "nothing"],
       ["Recording", recordingWords(camera)],
       camera.agreement !== null && ["Refiner agrees", percent(camera.agreement)],
       camera.retryInS !== null && ["Tried again", `in ${duration(camera.retryInS)}`],

@@ -11,6 +11,15 @@ const RANGES = [["5", "last 5 minutes"], ["30", "last 30 minutes"], ["180", "las
 const STAGES = ["decode", "queue", "preprocess", "inference", "postprocess", "track", "total"];
 const MOST_KEPT = 720; // an hour of stages, while the page is open
 const BREAKER = { closed: ["Answers", "good"], open: ["Away", "bad"], half_open: ["Being tried", "warn"], refused: ["Lets us not in", "bad"] };
+const MEANINGS = {
+  superseded: "not looked at: a newer picture came first",
+  stale: "not looked at: too old when its turn came",
+  held_too_long: "not looked at: the detector took over a second",
+  late: "a picture that came or was decoded too late",
+  corrupt: "a damaged picture",
+  before_keyframe: "a picture before the first clean one",
+  overflow: "a picture: the whole process stood still",
+};
 const GAP_S = 60; // where nothing was measured for so long, the line is broken
 
 export function show(main, { signal, part, list, may }) {
@@ -141,7 +150,7 @@ class Numbers {
   }
 
   #dropTable(names) {
-    const dropped = names.flatMap((name) => Object.entries(this.list.find(name)?.drops ?? {}).map(([cause, many]) => [name, cause.replaceAll("_", " "), many.toLocaleString("en")]));
+    const dropped = names.flatMap((name) => Object.entries(this.list.find(name)?.drops ?? {}).map(([cause, many]) => [name, meaningOf(cause), many.toLocaleString("en")]));
     return panel("Left out since the start, by cause", dropped, ["Camera", "Cause", "Count"], "Nothing was left out.");
   }
 
@@ -187,6 +196,12 @@ class Numbers {
     if (/^https?:/.test(address ?? "")) this.links.append(link("MLflow", address, { target: "_blank", rel: "noreferrer", icon: "out" }));
     else this.links.append(el("span", { class: "hint" }, "Runs are kept by MLflow on that machine: ", el("code", { text: "mlflow ui" }), " shows them."));
   }
+}
+
+// The service's word, as in its figures, and what it stands for.
+function meaningOf(cause) {
+  const meaning = cause.startsWith("sink_") ? `${cause.slice(5)} could not keep up` : MEANINGS[cause];
+  return [el("span", { text: cause.replaceAll("_", " ") }), meaning && el("small", { class: "hint", text: meaning })].filter(Boolean);
 }
 
 function causes(counts) {

@@ -132,6 +132,12 @@ def test_every_package_is_installed() -> None:
     assert there - listed <= {"models.build"}, "the maintainer's build tool alone stays out"
 
 
+def test_a_newcomer_finds_every_room_in_the_guide() -> None:
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rooms = [path.parent for room in sorted(ROOMS) for path in (ROOT / room).rglob("__init__.py")]
+    assert [room.relative_to(ROOT).as_posix() for room in rooms if f"`{room.name}/`" not in guide] == []
+
+
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
     """The last name of everything a file calls."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -259,9 +259,17 @@ def _rounded_up(width_px: int) -> int:
 
 
 def scaled_to(picture: Pixels, width_px: int) -> Pixels:
-    """The picture, made smaller where it is wider."""
-    scale = width_px / picture.shape[1]
-    if scale >= 1:
+    """The picture, made smaller where it is wider: first by a whole number, which OpenCV averages several times as
+    fast as any other."""
+    height, width = picture.shape[:2]
+    if width_px >= width:
         return picture
-    size = (width_px, max(1, round(picture.shape[0] * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale <= 0.5 else cv2.INTER_LINEAR)  # type: ignore[return-value] # uint8 as the picture
+    final = (width_px, max(1, round(height * width_px / width)))
+    times = width // width_px
+    if times > 1:
+        picture = _resized(picture, (width // times, max(1, height // times)), cv2.INTER_AREA)
+    return _resized(picture, final, cv2.INTER_LINEAR)
+
+
+def _resized(picture: Pixels, size: tuple[int, int], how: int) -> Pixels:
+    return cv2.resize(picture, size, interpolation=how)  # type: ignore[return-value] # uint8 as the picture

@@ -64,6 +64,23 @@ async def test_a_body_that_is_not_what_it_says_is_no_failure_of_ours(
     assert not caplog.records
 
 
+@on_both
+@on_loop
+async def test_a_client_that_is_left_before_its_body_is_read_is_no_failure_of_ours(
+    loop: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running() as at:
+
+        async def left(_: object) -> None:
+            at.service._visits.drop_all()
+
+        monkeypatch.setattr("stream.http.uploads._say_continue", left)
+        async with at.socket(POST % 1000 + b"x") as peer:
+            await peer.closed_after_s()
+        await in_flight(at, 0)
+    assert not caplog.records
+
+
 @on_loop
 async def test_json_has_a_limit_of_its_own() -> None:
     async with running() as at:

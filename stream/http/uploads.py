@@ -79,11 +79,17 @@ class Uploads:
 
 async def _received(request: web.Request, limit: int) -> bytes:
     body = io.BytesIO()  # gives away what it holds without a copy
-    while chunk := await request.content.readany():
+    while chunk := await _next(request):
         if body.tell() + len(chunk) > limit:
             raise _too_large(limit)
         body.write(chunk)
     return body.getvalue()
+
+
+async def _next(request: web.Request) -> bytes:
+    if request.transport is None:
+        raise ConnectionResetError("the client has left, or was left")
+    return await request.content.readany()
 
 
 async def _say_continue(request: web.Request) -> None:

@@ -15,6 +15,7 @@ from edge.zone_settings import ClassWord
 from models.trust.policy import TrustSettings
 from stream.config import Settings
 from stream.dataset.settings import DatasetSettings
+from stream.sinks.names import safe_name
 from stream.telemetry import MlflowSettings
 
 DEFAULT_CONFIDENCE = 0.4
@@ -126,6 +127,15 @@ class RunSettings(Settings):
     @classmethod
     def _defaults_go_under_cameras(cls, values: Any) -> Any:
         return under_defaults(values)
+
+    @model_validator(mode="after")
+    def _cameras_have_folders_of_their_own(self) -> RunSettings:
+        folders: dict[str, str] = {}
+        for name in self.cameras:
+            other = folders.setdefault(safe_name(name).casefold(), name)
+            if other != name:
+                raise ValueError(f"cameras '{other}' and '{name}' would share a folder for their files; rename one")
+        return self
 
     @model_validator(mode="after")
     def _range_is_not_empty(self) -> RunSettings:

@@ -62,6 +62,14 @@ def test_a_mistake_is_named_by_its_place(values: dict[str, Any], place: str) -> 
     assert "pa55" not in str(caught.value)
 
 
+@pytest.mark.parametrize("other", ["yard_1", "Yard.1", "yard.1 "])
+def test_two_cameras_never_share_a_folder(other: str) -> None:
+    """One of them could not be recorded: the other holds the lock."""
+    with pytest.raises(UsageError, match=rf"cameras 'yard\.1' and '{other}' would share a folder"):
+        settings(cameras={"yard.1": {"source": "rtsp://a"}, other: {"source": "rtsp://b"}})
+    assert settings(cameras={"yard.1": {"source": "rtsp://a"}, "yard-1": {"source": "rtsp://b"}}).cameras
+
+
 def test_a_wrong_value_beside_a_password_does_not_show_it() -> None:
     with pytest.raises(UsageError) as caught:
         settings(cameras={"a": {"source": "rtsp://u:pa55@a", "motion": "maybe"}})

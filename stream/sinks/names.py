@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from stream.frame import SourceInfo
+if TYPE_CHECKING:
+    from stream.frame import SourceInfo
 
 # What no file system of the three platforms minds; letters of any alphabet stay.
 _UNSAFE = re.compile(r"[^\w\-+=@,() ]+")

@@ -20,8 +20,8 @@ return at once."""
 AGREES_FROM = 0.5
 """More of the probability lies on names of the edge's class than on all others."""
 
-CONTRADICTS_FROM = 3.0
-"""A label that is none of the edge's class must be so many times as probable to be shown on it."""
+CONTRADICTS_FROM = 0.9
+"""A label that is none of the edge's class must be so probable to be shown: a crop of a car shows its mirrors, too."""
 
 
 def shown_label(answer: Answer, least: float) -> Refinement | None:
@@ -31,7 +31,7 @@ def shown_label(answer: Answer, least: float) -> Refinement | None:
     """
     said = answer.verdict
     agrees = said.agreement is None or said.agreement >= AGREES_FROM
-    enough = least if agrees else min(1.0, least * CONTRADICTS_FROM)
+    enough = least if agrees else max(least, CONTRADICTS_FROM)
     return answer.refinement if said.confidence >= enough else None
 
 

@@ -141,7 +141,7 @@ class EscalationSettings(Settings):
     crop_side_px: int = Field(320, ge=32, le=2048, description="Longer crops are made smaller to this side.")
     jpeg_quality: int = Field(85, ge=10, le=100, description="JPEG quality of the crops.")
     min_label_confidence: Share = Field(
-        0.3, description="A less probable label is kept but not shown; one of another class needs three times as much."
+        0.2, description="A less probable label is kept but not shown; one of another class needs 0.9 at least."
     )
 
     @model_validator(mode="after")

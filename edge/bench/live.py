@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +33,8 @@ class LiveBench:
     recording: bool = False
     settings: Mapping[str, object] = field(default_factory=dict)
     """Of every camera, as in a configuration's ``defaults``."""
+    model: str = "auto"
+    device: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ def _settings(bench: LiveBench, folder: Path) -> RunSettings:
         "cameras": {f"camera{number:02}": camera for number in range(1, bench.cameras + 1)},
         "output": OutputSettings(project=folder, video=bench.recording).model_dump(),
         "mlflow": {"enabled": False},
+        "detector": {"model": bench.model, "device": bench.device},
     }
     return build(RunSettings, values, origin="the bench")
 
@@ -160,7 +162,7 @@ class AgeSink:
             waited_s=_percentiles(self._waited_s),
             halves_s=(_percentiles(ages[:middle])[0], _percentiles(ages[middle:])[0]),
             longest_gap_s=self._longest_gap_s,
-            dropped=Counter(dropped),
+            dropped=dict(dropped),
         )
 
 

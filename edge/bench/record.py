@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from edge.slots import plan_slots
 from models.catalogue import cpu_flags
-from stream.errors import OutputError
+from stream.errors import OutputError, UsageError
 from stream.machine import usable_cores
 
 LIBRARIES = ("av", "onnxruntime", "openvino", "opencv-python", "numpy", "supervision", "trackers", "mlflow")
@@ -20,7 +21,7 @@ TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "a
 
 
 def machine() -> dict[str, Any]:
-    """What was measured on; ``load`` tells how busy it was with other things."""
+    """What is measured on; ``load`` tells how busy it was with other things before."""
     flags = cpu_flags()
     versions = {}
     for name in LIBRARIES:
@@ -41,12 +42,38 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write_record(path: Path, figures: dict[str, Any]) -> None:
-    """Write ``figures`` beside the machine they are of. Raises OutputError."""
+def write_record(path: Path, figures: Mapping[str, Any]) -> None:
+    """Write ``figures``, with the machine they are of among them. Raises OutputError."""
     try:
-        path.write_text(json.dumps({"machine": machine(), **figures}, indent=2) + "\n", encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(_rounded(figures), indent=1) + "\n", encoding="utf-8")
     except OSError as exc:
         raise OutputError(f"cannot write {path}: {exc.strerror}; choose another --json") from exc
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A record that was written. Raises UsageError."""
+    try:
+        figures = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise UsageError(f"cannot read {path}: {exc}") from exc
+    if not isinstance(figures, dict) or "machine" not in figures:
+        raise UsageError(f"{path} is no record of videodisco bench")
+    return figures
+
+
+def free_record_path() -> Path:
+    """Where a record goes if nobody says: its name tells when."""
+    return Path("runs") / f"bench-{datetime.now():%Y%m%d-%H%M%S}.json"
+
+
+def _rounded(value: Any) -> Any:
+    """Without the digits that nobody measured."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(each) for key, each in value.items()}
+    return [_rounded(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _processor() -> str:

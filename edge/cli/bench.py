@@ -8,17 +8,27 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from edge.cli.console import Terminal
+    from collections.abc import Mapping
+
+    from edge.bench.live import LiveBench
+    from edge.bench.suite import Asked
 
 
 def bench(
     clip: Annotated[Path, typer.Argument(help="A video with things in it; a minute is enough.")],
+    model: Annotated[str, typer.Option(help="What detects: a name of models list, or an ONNX file.")] = "auto",
+    reference: Annotated[
+        str, typer.Option(help="The float model of --model: the plain loop runs it, boxes are compared with its.")
+    ] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, coreml or openvino.")] = "auto",
     turns: Annotated[int, typer.Option(min=1, max=50, help="How often each program runs; medians are shown.")] = 3,
-    json: Annotated[Path | None, typer.Option(help="Write the figures and the machine's there as well.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="PART", help="Measure this part, and others named so.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Where the figures go. \\[default: runs/bench-TIME.json]")] = None,
     peers: Annotated[
         Path | None, typer.Option(help="A Python with ultralytics: race it with --model instead (make bench-peers).")
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="With --peers: the ONNX file that all of them run.")] = None,
     live: Annotated[bool, typer.Option("--live", help="Play the clip as cameras instead.")] = False,
     cameras: Annotated[int, typer.Option(min=1, max=64, help="With --live: how many.")] = 1,
     seconds: Annotated[float, typer.Option(min=1, help="With --live: how long.")] = 30.0,
@@ -27,73 +37,65 @@ def bench(
     detector_ms: Annotated[float, typer.Option(min=0, help="With --live: make each detection take so long.")] = 0.0,
     save: Annotated[bool, typer.Option("--save", help="With --live: record the annotated video.")] = False,
 ) -> None:
-    """Measure whole runs beside a plain OpenCV and onnxruntime loop and the machine's bound.
+    """Measure this machine: the network alone, every stage, whole runs, start, memory, agreement, live ages.
 
-    With --peers, the same model and file through ultralytics and supervision; with --live, how old results are when
-    the clip is played as cameras.
+    Takes about five minutes for a minute of video. With --peers, the same model and file through ultralytics,
+    supervision and a plain loop; with --live, how old results are when the clip is played as cameras.
     """
-    from edge.bench.record import write_record
-    from edge.cli.console import Terminal
+    from edge.bench.live import LiveBench
+    from edge.bench.record import free_record_path
+    from edge.bench.suite import Asked
 
-    console = Terminal()
+    record_path = json or free_record_path()
     if live:
-        figures = _live(console, clip, cameras, seconds, motion, detect_fps, detector_ms, save=save)
-    elif peers is not None:
-        figures = _peers(console, clip, peers, model, turns)
+        settings = {"motion": motion} | ({"detect_fps": detect_fps} if detect_fps else {})
+        _live(LiveBench(clip, cameras, seconds, detector_ms / 1e3, save, settings, model, device), record_path)
     else:
-        figures = _whole_runs(console, clip, turns)
-    if json is not None:
-        write_record(json, {"clip": str(clip), **figures})
+        parts = only or (["stages", "peers"] if peers else None)
+        _suite(Asked(clip, model, reference, device, turns, peers), parts, record_path)
 
 
-def _live(
-    console: Terminal,
-    clip: Path,
-    cameras: int,
-    seconds: float,
-    motion: str,
-    detect_fps: float | None,
-    detector_ms: float,
-    *,
-    save: bool,
-) -> dict[str, object]:
+def _live(bench: LiveBench, record_path: Path) -> None:
     from dataclasses import asdict
 
-    from edge.bench.live import LiveBench, measure_live
-    from edge.cli.bench_tables import live_tables
+    from edge.bench.live import measure_live
+    from edge.bench.record import machine
 
-    settings = {"motion": motion} | ({"detect_fps": detect_fps} if detect_fps else {})
-    figures = measure_live(LiveBench(clip, cameras, seconds, detector_ms / 1e3, save, settings))
-    for table in live_tables(figures):
-        console.print(table)
-    return {"live": asdict(figures)}
+    record = {"machine": machine(), "clip": {"name": bench.clip.name}}
+    _tell({**record, "live": asdict(measure_live(bench))}, "live", record_path)
 
 
-def _peers(console: Terminal, clip: Path, python: Path, model: Path | None, turns: int) -> dict[str, object]:
-    from edge.bench.peers import against, peers, race
-    from edge.cli.bench_tables import peers_table
+def _suite(asked: Asked, parts: list[str] | None, record_path: Path) -> None:
+    from edge.bench.suite import Suite
+    from edge.cli.console import Terminal
     from stream.errors import UsageError
 
-    if model is None:
-        raise UsageError("--peers wants --model: the ONNX file that all of them run")
-    programs = peers(python.absolute(), clip.absolute(), model.absolute())
-    race(programs, turns)
-    console.print(peers_table(programs))
-    return {"peers": {each.name: {"fps": each.fps, "times": against(programs, each)} for each in programs}}
+    suite = Suite(asked)
+    unknown = set(parts or ()) - suite.parts.keys()
+    if unknown:
+        raise UsageError(f"there is no part {', '.join(sorted(unknown))} to measure here: {', '.join(suite.parts)}")
+    clip, models = suite.record["clip"], dict.fromkeys((suite.record["reference"], suite.record["model"]))
+    size = f"{clip['width']}x{clip['height']}"
+    Terminal(soft_wrap=True).print(
+        f"{clip['name']}: {size}, {clip['codec']}, {clip['frames']} frames; {', '.join(models)}"
+    )
+    for part in parts or suite.parts:
+        with Terminal(stderr=True).status(f"measuring {part}"):
+            suite.measure(part)
+        _tell(suite.record, part, record_path)
+    Terminal(soft_wrap=True).print(f"\nrecord: {record_path}")
 
 
-def _whole_runs(console: Terminal, clip: Path, turns: int) -> dict[str, object]:
-    from edge.bench.bound import measure
-    from edge.bench.compare import compare, contenders
-    from edge.cli.bench_tables import bound_table, comparison_table
-    from stream.sources.probing import probe_file
+def _tell(record: Mapping[str, object], part: str, record_path: Path) -> None:
+    """Keep what was measured so far, and show what was measured last."""
+    from edge.bench.record import write_record
+    from edge.bench.sheets import sheet_of
+    from edge.cli.bench_tables import table_of
+    from edge.cli.console import Terminal
 
-    info = probe_file(str(clip)).info
-    console.print(f"{info.location}: {info.width}x{info.height}, {info.codec}, {info.frame_count} frames")
-    bound = measure(clip, "auto")
-    console.print(bound_table(bound))
-    measured = compare(contenders(clip), turns)
-    console.print(comparison_table(measured, info.frame_count or 0, bound))
-    runs = {each.name: {"seconds": each.seconds, "steady_fps": each.steady_fps} for each in measured}
-    bounds = {"recording": bound.fps(recording=True), "detections only": bound.fps(recording=False)}
-    return {"stages_s": bound.stages, "bound_fps": bounds, "frames": info.frame_count, "runs": runs}
+    write_record(record_path, record)
+    sheet, console = sheet_of(record, part), Terminal()
+    console.print(f"\n{sheet.title}", style="bold")
+    console.print(table_of(sheet))
+    for note in sheet.notes:
+        console.print(note)

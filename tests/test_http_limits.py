@@ -139,6 +139,44 @@ async def test_uploads_that_hang_give_way_to_a_quick_one(monkeypatch: pytest.Mon
         assert (await slow[1].reply()).json["sizes"] == [1000]
 
 
+@on_loop
+async def test_bodies_have_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.http.uploads._PATIENCE_S", 60.0)
+    async with running(limits={"body_mb": 1, "uploads_mb": 2}) as at, AsyncExitStack() as stack:
+        lacking = MIB - 1
+        hanging = [await stack.enter_async_context(at.socket(POST % MIB + bytes(lacking))) for _ in range(2)]
+        uploads = at.service._context.uploads
+        async with asyncio.timeout(5):
+            while uploads._held_bytes < 2 * lacking:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.01)
+        refused = await at.ask("POST", "/detect", data=bytes(1000), headers=JPEG)
+        assert (refused.status, refused.headers["Connection"]) == (429, "close")
+        uploads._patience_s = 0
+        assert (await at.ask("POST", "/detect", data=bytes(1000), headers=JPEG)).json["sizes"] == [1000]
+        assert (await hanging[0].reply()).status == 408
+        hanging[1].writer.write(b"x")
+        assert (await hanging[1].reply()).json["sizes"] == [MIB]
+        assert uploads._held_bytes == 0
+
+
+@on_loop
+async def test_of_too_many_uploads_the_silent_one_gives_way_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.http.uploads._SILENT_SHARE", 1e9)
+    async with running(limits={"uploads": 2}) as at, AsyncExitStack() as stack:
+        at.service._context.uploads._patience_s = 60
+        peers = [await stack.enter_async_context(at.socket(POST % 1000 + b"x")) for _ in range(2)]
+        await uploads_running(at, 2)
+        peers[0].writer.write(b"x")
+        uploads = list(at.service._context.uploads._running.values())
+        async with asyncio.timeout(5):
+            while max(each.body.tell() for each in uploads) < 2:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.01)
+        assert (await at.ask("POST", "/detect", data=b"1", headers=JPEG)).status == 200
+        assert (await peers[1].reply()).status == 408
+        peers[0].writer.write(b"x" * 998)
+        assert (await peers[0].reply()).json["sizes"] == [1000]
+
+
 # --- heads and silence ---
 
 

@@ -113,10 +113,17 @@ class LimitSettings(Settings):
     uploads: int = Field(
         64, ge=1, le=10_000, description="Bodies that are received at once; never more than half of sockets."
     )
+    uploads_mb: float = Field(
+        256, gt=0, le=1_000_000, allow_inf_nan=False, description="And in MiB, together; one body always fits."
+    )
 
     @property
     def body_bytes(self) -> int:
         return int(self.body_mb * MIB)
+
+    @property
+    def uploads_bytes(self) -> int:
+        return int(self.uploads_mb * MIB)
 
     @property
     def header_bytes(self) -> int:

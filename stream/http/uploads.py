@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -15,17 +16,29 @@ from stream.http.settings import LimitSettings
 _PATIENCE_S = 3.0
 """An upload that takes longer gives way when there are too many."""
 
+_SILENT_SHARE = 6
+"""And one of which nothing came for this part of that time."""
+
+
+@dataclass(slots=True, eq=False)
+class _Upload:
+    since_s: float
+    heard_s: float
+    # gives away what it holds without a copy
+    body: io.BytesIO = field(default_factory=io.BytesIO)
+
 
 class Uploads:
-    """Receives bodies, at most ``limits.uploads`` at once: past that the one that takes longest gives way, so that
-    slow clients do not keep out quick ones. After :meth:`end` none is waited for."""
+    """Receives bodies, at most ``limits.uploads`` and ``limits.uploads_mb`` at once: past that the one gives way that
+    is silent or takes longest, so that slow clients do not keep out quick ones. After :meth:`end` none is waited for.
+    """
 
     def __init__(self, limits: LimitSettings, *, patience_s: float = _PATIENCE_S) -> None:
         self._limits = limits
         # slow bodies must not take up all connections
         self._most = min(limits.uploads, max(1, limits.sockets // 2))
         self._patience_s = patience_s
-        self._running: dict[asyncio.Timeout, float] = {}
+        self._running: dict[asyncio.Timeout, _Upload] = {}
         self._ending = False
 
     def end(self) -> None:
@@ -46,8 +59,8 @@ class Uploads:
             raise _too_large(limit)
         await _say_continue(request)
         try:
-            async with self._turn():
-                return await _received(request, limit)
+            async with self._turn() as upload:
+                return await self._received(request, limit, upload)
         except TimeoutError as exc:
             if self._ending:
                 raise HttpError(503, "the service is about to stop", cause="drain", closes=True) from exc
@@ -56,34 +69,44 @@ class Uploads:
             raise HttpError(400, "the body is broken off or malformed", cause="malformed", closes=True) from exc
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def _turn(self) -> AsyncIterator[_Upload]:
         # with no time left, what lies in the buffer is still read
         async with asyncio.timeout(0 if self._ending else self._limits.body_timeout_s) as deadline:
-            self._make_room()
-            self._running[deadline] = asyncio.get_running_loop().time()
+            if len(self._running) >= self._most:
+                self._make_room()
+            now_s = asyncio.get_running_loop().time()
+            upload = self._running[deadline] = _Upload(now_s, now_s)
             try:
-                yield
+                yield upload
             finally:
                 self._running.pop(deadline, None)
 
-    def _make_room(self) -> None:
-        if len(self._running) < self._most:
-            return
+    async def _received(self, request: web.Request, limit: int, upload: _Upload) -> bytes:
+        while chunk := await _next(request):
+            if upload.body.tell() + len(chunk) > limit:
+                raise _too_large(limit)
+            upload.heard_s = asyncio.get_running_loop().time()
+            while self._held_bytes + len(chunk) > max(self._limits.uploads_bytes, limit):
+                self._make_room(upload)
+            upload.body.write(chunk)
+        return upload.body.getvalue()
+
+    @property
+    def _held_bytes(self) -> int:
+        return sum(each.body.tell() for each in self._running.values())
+
+    def _make_room(self, receiving: _Upload | None = None) -> None:
+        """End another than this one. Raises HttpError 429 where all others are quick."""
         now_s = asyncio.get_running_loop().time()
-        oldest, since_s = next(iter(self._running.items()))
-        if now_s - since_s < self._patience_s:
-            raise HttpError(429, "too many uploads at once; try again", retry_after_s=1, cause="uploads")
-        del self._running[oldest]
-        oldest.reschedule(now_s)
-
-
-async def _received(request: web.Request, limit: int) -> bytes:
-    body = io.BytesIO()  # gives away what it holds without a copy
-    while chunk := await _next(request):
-        if body.tell() + len(chunk) > limit:
-            raise _too_large(limit)
-        body.write(chunk)
-    return body.getvalue()
+        others = [each for each in self._running.items() if each[1] is not receiving]
+        silent = min(others, key=lambda each: each[1].heard_s, default=None)
+        if silent is not None and now_s - silent[1].heard_s < self._patience_s / _SILENT_SHARE:
+            silent = others[0] if now_s - others[0][1].since_s >= self._patience_s else None
+        if silent is None:
+            sentence = "too many uploads at once; try again"
+            raise HttpError(429, sentence, retry_after_s=1, cause="uploads", closes=receiving is not None)
+        del self._running[silent[0]]
+        silent[0].reschedule(now_s)
 
 
 async def _next(request: web.Request) -> bytes:

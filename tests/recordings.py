@@ -160,6 +160,11 @@ def shown(folder: Path) -> list[list[int]]:
     return [numbers(path) for path in files(folder)]
 
 
+def span(first: int, last: int) -> list[int]:
+    """The numbers of a row of frames, the last one included."""
+    return list(range(first, last + 1))
+
+
 def at(some: Iterable[EncodedPacket], change: Callable[[EncodedPacket], EncodedPacket]) -> list[EncodedPacket]:
     return [change(packet) for packet in some]
 

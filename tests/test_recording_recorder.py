@@ -10,66 +10,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.frame import FrameResult
-from stream.overlay import Overlay
 from stream.packets import EncodedPacket
-from stream.recording.annotated import AnnotatedSink
 from stream.recording.buffer import BufferClosed, PacketBuffer, Taken
 from stream.recording.disk import DiskFloor
 from stream.recording.index import RecordingIndex
-from stream.recording.recorder import SegmentRecorder
 from stream.recording.retention import Keep, Retention
-from stream.recording.settings import RecordSettings
 from stream.sinks.guarded import GuardedFile
 from tests.clips import decode, frame_number
 from tests.conftest import missing
 from tests.live_runs import Run
-from tests.recordings import FPS, NOON, TICKS, Disk, files, numbers, packets, shown
-from tests.results import boxes, grey, result, source
+from tests.recorders import CLOSE_S, Recorder
+from tests.recordings import FPS, NOON, TICKS, files, numbers, packets, shown
 from tests.rtsp_server import CameraSpec, RtspCamera, available
-
-CLOSE_S = 20.0
-
-
-class Recorder:
-    """A recorder, started, and what it said."""
-
-    def __init__(self, folder: Path, *, started_at: float | None = NOON, **settings: object) -> None:
-        self.notes: list[str] = []
-        self.index = RecordingIndex(folder)
-        options = {name: settings.pop(name) for name in ("open_file", "buffer_bytes", "on_pause") if name in settings}
-        self.settings = RecordSettings.model_validate({"mode": "continuous"} | settings)
-        self.recorder = SegmentRecorder(
-            "cam1",
-            self.settings,
-            self.index,
-            started_at=lambda: started_at,
-            on_note=self.notes.append,
-            clock=lambda: NOON + 3600,
-            floor=DiskFloor(folder, self.settings.min_free_gb) if "min_free_gb" in settings else self.no_floor(folder),
-            **options,  # type: ignore[arg-type] # the options' own types
-        )
-        self.recorder.start()
-
-    @staticmethod
-    def no_floor(folder: Path) -> DiskFloor:
-        return DiskFloor(folder, 0.0, Disk())
-
-    def feed(self, some: list[EncodedPacket] | tuple[EncodedPacket, ...]) -> None:
-        for packet in some:
-            self.recorder.packet(packet)
-
-    def close(self) -> None:
-        assert self.recorder.close(CLOSE_S)
-        self.index.close()
 
 
 def until(done: Callable[[], bool], timeout_s: float = 20.0) -> None:
@@ -360,66 +318,3 @@ def test_what_a_real_camera_sends_is_in_the_files_packet_for_packet(tmp_path: Pa
     assert one.recorder.statistics().packets_left_out == 0
     assert len(files(tmp_path)) >= 2
     assert {decode(path)[0][0] for path in files(tmp_path)} == {0}
-
-
-def annotated(folder: Path, results: list[FrameResult], *, segment_s: float = 60) -> Recorder:
-    one = Recorder(folder, what="annotated", segment_s=segment_s)
-    sink = AnnotatedSink(one.recorder, Overlay())
-    sink.open(source())
-    for each in results:
-        sink.write(each)
-    sink.close()
-    one.close()
-    return one
-
-
-def test_annotated_pictures_are_recorded_exactly(tmp_path: Path) -> None:
-    annotated(tmp_path, [result(n, boxes([[5, 5, 40, 40]])) for n in range(60)], segment_s=1)
-    made = files(tmp_path)
-    assert [path.name for path in made] == [f"12-00-0{n}Z_annotated.mp4" for n in range(3)]
-    seen = [(Fraction(path.name[6:8]) + time, frame_number(picture)) for path in made for time, picture in decode(path)]
-    assert seen == [(Fraction(n, 25), n) for n in range(60)]
-    assert np.ptp(decode(made[0])[3][1].astype(int), axis=2).max() > 50, "colour, where all was grey"
-
-
-def test_a_reconnection_and_another_size_begin_new_video(tmp_path: Path) -> None:
-    results = [result(n) for n in range(10)]
-    results += [result(n, picture=grey(n, 101, 75)) for n in range(10, 20)]
-    results += [
-        replace(each, frame=replace(each.frame, epoch=1))
-        for each in (result(n, picture=grey(n, 101, 75)) for n in range(20, 30))
-    ]
-    annotated(tmp_path, results)
-    made = sorted((decode(path) for path in files(tmp_path)), key=lambda pictures: frame_number(pictures[0][1]))
-    assert [[frame_number(picture) for _, picture in each] for each in made] == [
-        list(range(10)),
-        list(range(10, 20)),
-        list(range(20, 30)),
-    ]
-    assert [each[0][1].shape for each in made] == [(240, 320, 3), (76, 102, 3), (76, 102, 3)]
-
-
-def test_pictures_are_wanted_only_where_they_can_be_recorded(tmp_path: Path) -> None:
-    wanted = {}
-    for mode, pre_roll_s in (("continuous", 5), ("events", 5), ("events", 0), ("off", 5)):
-        one = Recorder(tmp_path / mode, what="annotated", mode=mode, pre_roll_s=pre_roll_s)
-        sink = AnnotatedSink(one.recorder, Overlay())
-        idle = sink.wants_picture
-        one.recorder.hold("e1", 0.0)
-        held = sink.wants_picture
-        one.recorder.start_manual()
-        wanted[mode, pre_roll_s] = (idle, held, sink.wants_picture)
-        assert sink.outputs == [tmp_path / mode / "cam1"]
-        one.close()
-    assert wanted == {
-        ("continuous", 5): (True, True, True),
-        ("events", 5): (True, True, True),
-        ("events", 0): (False, True, True),
-        ("off", 5): (False, False, True),
-    }
-
-
-def test_a_frame_without_its_picture_is_passed_over(tmp_path: Path) -> None:
-    bare = result(0)
-    annotated(tmp_path, [replace(bare, frame=replace(bare.frame, picture=None))])
-    assert files(tmp_path) == []

@@ -74,6 +74,7 @@ class _Ready:
 class _Entry:
     """A question that is being worked on, and how many wait for its answer."""
 
+    name: Name
     question: Question
     deadline_s: float
     task: asyncio.Task[Outcome] = field(init=False)
@@ -133,12 +134,8 @@ class Refinery:
         if not self.admission.enter(new):
             self._figures.item("rejected", len(questions))
             raise BusyError(self.admission.wait_s(new, self._clock()))
-        entries = [self._entry(name, question, deadline_s) for name, question in zip(names, questions, strict=True)]
-        waits = (
-            self._wait(name, entry, question, budget_s)
-            for name, entry, question in zip(names, entries, questions, strict=True)
-        )
-        outcomes = await asyncio.gather(*waits)
+        entries = [self._join(name, question, deadline_s) for name, question in zip(names, questions, strict=True)]
+        outcomes = await self._outcomes(entries, budget_s)
         if any(isinstance(outcome, ItemError) and outcome.code == STORAGE for outcome in outcomes):
             raise StorageError(self.unkept_s)
         return outcomes
@@ -155,61 +152,71 @@ class Refinery:
         await self.refiner.close()
         await self._results.close()
 
-    def _entry(self, name: Name, question: Question, deadline_s: float) -> _Entry:
+    def _join(self, name: Name, question: Question, deadline_s: float) -> _Entry | None:
+        """What is being worked on under this name, now waited for once more; None where that is another question."""
         entry = self._working.get(name)
         if entry is None:
-            entry = self._working[name] = _Entry(question, deadline_s)
-            entry.task = asyncio.get_running_loop().create_task(self._work(name, entry))
-        elif entry.question.digest == question.digest:
+            entry = self._working[name] = _Entry(name, question, deadline_s)
+            entry.task = asyncio.get_running_loop().create_task(self._work(entry))
+        elif entry.question.digest != question.digest:
+            self._figures.item("conflict")
+            return None
+        else:
             self._figures.item("joined")
         entry.waiters += 1
         return entry
 
-    async def _wait(self, name: Name, entry: _Entry, question: Question, budget_s: float) -> Outcome:
+    async def _outcomes(self, entries: Sequence[_Entry | None], budget_s: float) -> list[Outcome]:
+        joined = [entry for entry in entries if entry is not None]
         try:
-            if entry.question is not question and entry.question.digest != question.digest:
-                self._figures.item("conflict")
-                return ItemError.conflict()
-            async with asyncio.timeout(budget_s):
-                return await asyncio.shield(entry.task)
-        except TimeoutError:
-            self._figures.item("deadline")
-            return ItemError.too_late()
+            if joined:
+                await asyncio.wait({entry.task for entry in joined}, timeout=budget_s)
+            return [ItemError.conflict() if entry is None else self._outcome_of(entry) for entry in entries]
         except asyncio.CancelledError:
-            self._figures.item("abandoned")
+            self._figures.item("abandoned", len(entries))
             raise
         finally:
-            entry.waiters -= 1
-            if not entry.waiters and not entry.task.done():
-                self._drop(name, entry)
+            for entry in joined:
+                self._leave(entry)
 
-    def _drop(self, name: Name, entry: _Entry) -> None:
+    def _outcome_of(self, entry: _Entry) -> Outcome:
+        if entry.task.done():
+            return entry.task.result()
+        self._figures.item("deadline")
+        return ItemError.too_late()
+
+    def _leave(self, entry: _Entry) -> None:
+        entry.waiters -= 1
+        if not entry.waiters and not entry.task.done():
+            self._drop(entry)
+
+    def _drop(self, entry: _Entry) -> None:
         """Nobody waits any more. What is in a batch is finished and stored all the same: the client may ask again."""
         if entry.ticket is not None and entry.ticket.taken:
             return
-        self._forget(name, entry)
+        self._forget(entry)
         entry.task.cancel()
         if entry.ticket is not None:
             self._dispatcher.give_up(entry.ticket)
 
-    def _forget(self, name: Name, entry: _Entry) -> None:
-        if self._working.get(name) is entry:
-            del self._working[name]
+    def _forget(self, entry: _Entry) -> None:
+        if self._working.get(entry.name) is entry:
+            del self._working[entry.name]
             self.admission.leave(1, self._clock())
 
-    async def _work(self, name: Name, entry: _Entry) -> Outcome:
+    async def _work(self, entry: _Entry) -> Outcome:
         begun_s = self._clock()
         try:
-            outcome = await self._outcome(name, entry)
+            outcome = await self._worked_out(entry)
             self._figures.stage("total", self._clock() - begun_s)
             return outcome
         finally:
-            self._forget(name, entry)
+            self._forget(entry)
 
-    async def _outcome(self, name: Name, entry: _Entry) -> Outcome:
+    async def _worked_out(self, entry: _Entry) -> Outcome:
         begun_s = self._clock()
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._decoders, self._open, name, entry.question)
+        found = await loop.run_in_executor(self._decoders, self._open, entry.name, entry.question)
         if isinstance(found, _Answered):
             self._figures.item(found.how)
             return found.outcome
@@ -218,7 +225,7 @@ class Refinery:
         if isinstance(outcome, ItemError) and outcome.retry:
             self._figures.item(outcome.code)
             return outcome
-        return await self._settle(name, entry.question, outcome)
+        return await self._settle(entry.name, entry.question, outcome)
 
     def _open(self, name: Name, question: Question) -> _Answered | _Ready | ItemError:
         """On a decoding thread: what was answered before, else the crop made ready, or why it cannot be."""

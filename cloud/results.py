@@ -68,7 +68,7 @@ class ResultStore:
         """What is known of it."""
         sql = "SELECT digest, answer FROM results WHERE client = ? AND key = ?"
         names = (name.client, name.key)
-        row = self._database.run(lambda connection: connection.execute(sql, names).fetchone())
+        row = self._database.read(lambda connection: connection.execute(sql, names).fetchone())
         return None if row is None else Result(*row)
 
     def keep(self, entries: Sequence[tuple[Name, Result]], now_s: float) -> None:

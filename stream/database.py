@@ -17,6 +17,7 @@ from stream.errors import OutputError, SinkError
 log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
+Work = Callable[[sqlite3.Connection], Answer]
 
 # How long a writer waits for another process's transaction; ours take milliseconds, a slow disk some hundreds.
 BUSY_TIMEOUT_S = 5.0
@@ -48,11 +49,18 @@ class Database:
         except SinkError as exc:
             raise OutputError(str(exc)) from exc
 
-    def run(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
+    def run(self, work: Work[Answer]) -> Answer:
         """``work`` in one transaction, once more on an empty file where the old one turns out to be damaged."""
+        return self._guarded(self._transaction, work)
+
+    def read(self, work: Work[Answer]) -> Answer:
+        """The same for a single statement that changes nothing: without a transaction of its own, which is cheaper."""
+        return self._guarded(lambda work: work(self._connected()), work)
+
+    def _guarded(self, do: Callable[[Work[Answer]], Answer], work: Work[Answer]) -> Answer:
         with self._lock:
             try:
-                return self._transaction(work)
+                return do(work)
             except sqlite3.DatabaseError as exc:
                 # the low byte is the primary code
                 if getattr(exc, "sqlite_errorcode", 0) & 0xFF not in _CORRUPT:
@@ -64,7 +72,7 @@ class Database:
                 raise self._failure(exc) from exc
             try:
                 self._set_aside()
-                return self._transaction(work)
+                return do(work)
             except (sqlite3.Error, OSError) as exc:
                 raise self._failure(exc) from exc
 
@@ -79,7 +87,7 @@ class Database:
             f"the {self._what} {self.path} cannot be used ({exc}); check the disk's space and the permissions"
         )
 
-    def _transaction(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
+    def _transaction(self, work: Work[Answer]) -> Answer:
         connection = self._connected()
         connection.execute("BEGIN IMMEDIATE")
         try:

@@ -16,7 +16,7 @@ from stream.home import home
 from tests.commands import Ended, summary, videodisco
 from tests.model_files import detector, save
 from tests.service_runs import Serving, encoded, frame_of
-from tests.test_run_mlflow import only_run
+from tests.test_run_mlflow import only_run, wait_for_courier
 from videodisco import main
 
 pytest.importorskip("model_signing", reason="it comes with the signing extra")
@@ -114,16 +114,19 @@ def test_who_signed_what_was_loaded_is_in_the_run_in_mlflow_and_in_the_api(
     models("add", mine, "--name", "mine")
     models("sign", "mine", "--key", key)
     (tmp_path / "trust.yaml").write_text(CONFIG.format(key=tmp_path / "ops.pub"))
-    options = ("--config", "trust.yaml", "--model", "mine", "--end", "0.4", "--mlflow-wait", "--quiet")
+    options = ("--config", "trust.yaml", "--model", "mine", "--end", "0.4", "--quiet")
     done = videodisco("run", bikes_clip, *options, cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     loaded = summary(tmp_path / "runs" / "checked")["model"]
     assert loaded["signer"].startswith("ops.pub sha256:")
+    wait_for_courier()
     _, logged = only_run(tmp_path / "runs")
     assert {name: logged.data.params[f"model_{name}"] for name in loaded} == {**loaded, "version": ""}
     trust = {"require_signature": True, "trusted_keys": [str(tmp_path / "ops.pub")]}
     with Serving(tmp_path / "served", options={"trust": trust, "detector": {"model": "mine"}}) as service:
-        assert service.ask("GET", "/model").json["model"] == loaded
+        current = service.ask("GET", "/model").json
+        assert current["model"] == loaded
+        assert current["slots_reason"].startswith("for throughput: several cameras or requests, ")
         assert service.post_picture(encoded(frame_of(bikes_clip))).json["model"] == loaded
 
 

@@ -133,7 +133,7 @@ def test_what_comes_out_is_trusted_no_more_than_any_file(environment: Path, tmp_
 @pytest.mark.parametrize(
     ("answer", "task", "words"),
     [
-        ("raise no\nroom", "detect", "Best v2.pt cannot be exported: RuntimeError: no room"),
+        ("raise no\nroom \N{CROSS MARK}", "detect", "Best v2.pt cannot be exported: RuntimeError: no room"),
         ("", "segment", "Best v2.pt cannot be exported: it is a model to segment, and only those that detect"),
     ],
 )

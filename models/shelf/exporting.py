@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,7 @@ def _exported(wish: Wish, weights: Path) -> dict[str, Any]:
         raise UsageError(_way_out(python, answer["missing"], wish.weights))
     if "exported" not in answer:
         said = answer.get("problem") or (done.stderr or done.stdout).strip()[-SAID_CHARACTERS:] or "it said nothing"
+        said = said.replace(str(weights), wish.weights.name)
         raise ModelError(f"{wish.weights} cannot be exported: {_one_line(said)}")
     return answer
 
@@ -137,4 +139,6 @@ def _way_out(python: str, missing: str, weights: Path) -> str:
 
 
 def _one_line(said: str) -> str:
-    return " ".join(said.split())[:SAID_CHARACTERS]
+    """Without its pictograms."""
+    plain = "".join(" " if unicodedata.category(sign) in ("So", "Mn") else sign for sign in said)
+    return " ".join(plain.split())[:SAID_CHARACTERS]

@@ -38,6 +38,7 @@ function typeOf(schema, all) {
   if ("const" in found) return JSON.stringify(found.const);
   if (found.type === "array") return `list of ${found.items ? typeOf(found.items, all) : "anything"}`;
   if (found.format === "binary") return "file";
+  if (found.properties && found.title) return found.title;
   return found.type ?? "anything";
 }
 
@@ -55,20 +56,29 @@ function meaning(description, schema, optional) {
   return words.filter(Boolean).join("; ");
 }
 
-function fields(schema, all, prefix = "", depth = 0) {
+// The models that a value may be: of a list its entries, of a choice all that have keys.
+function models(schema, all) {
   const found = resolve(schema, all);
-  const inner = found.type === "array" && found.items ? resolve(found.items, all) : found;
-  if (!inner.properties || depth > DEEPEST) return [];
+  const choices = found.anyOf ?? found.oneOf;
+  if (choices) return choices.flatMap((each) => models(each, all)).filter(({ title }, index, found) => found.findIndex((other) => other.title === title) === index);
+  if (found.type === "array" && found.items) return models(found.items, all);
+  return found.properties ? [found] : [];
+}
+
+function fields(inner, all, prefix = "", depth = 0) {
+  if (depth > DEEPEST) return [];
   return Object.entries(inner.properties).flatMap(([name, each]) => {
     const words = meaning(each.description, each, !inner.required?.includes(name));
-    return [[prefix + name, typeOf(each, all), words], ...fields(each, all, `${prefix}${name}.`, depth + 1)];
+    const nested = models(each, all).flatMap((model) => fields(model, all, `${prefix}${name}.`, depth + 1));
+    return [[prefix + name, typeOf(each, all), words], ...nested];
   });
 }
 
 function bodies(content, all) {
   return Object.entries(content ?? {}).flatMap(([type, { schema }]) => {
-    const rows = fields(schema, all);
-    return [element("p", `${type}: ${typeOf(schema, all)}`, "soft"), ...(rows.length ? [table(["Key", "Type", "Meaning"], rows)] : [])];
+    const found = models(schema, all);
+    const tables = found.flatMap((model) => [...(found.length > 1 ? [element("p", model.title, "soft")] : []), table(["Key", "Type", "Meaning"], fields(model, all))]);
+    return [element("p", `${type}: ${typeOf(schema, all)}`, "soft"), ...tables];
   });
 }
 

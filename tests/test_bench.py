@@ -199,7 +199,7 @@ def test_a_page_without_a_place_for_figures_is_left_alone(tmp_path: Path) -> Non
 
 def test_a_picture_of_nothing_or_to_nowhere_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing to draw"):
-        draw([{"machine": {}, "clip": {}}], tmp_path / "a.svg")
+        draw([{name: told for name, told in record().items() if name not in PARTS}], tmp_path / "a.svg")
     with pytest.raises(OutputError, match="cannot write"):
         draw([record()], tmp_path / "no" / "a.svg")
 
@@ -216,14 +216,15 @@ def test_peers_run_the_same_model_and_clip_in_all_ways(tmp_path: Path) -> None:
     stand_in = tmp_path / "python"
     stand_in.write_text('#!/bin/sh\n[ "$1" = -c ] || echo 11 1.0 2.0 "$@" >&2\necho 11 1.0 2.0\n', encoding="utf-8")
     stand_in.chmod(stand_in.stat().st_mode | stat.S_IXUSR)
-    clip, model = tmp_path / "clip.avi", Model("m", "m.onnx", tmp_path / "m.onnx")
-    raced = peers(stand_in, clip, model, ("cpu", "openvino"))
+    clip, models = tmp_path / "clip.avi", [Model(name, name, tmp_path / name) for name in ("m", "m-int8")]
+    raced = peers(stand_in, clip, models, ("cpu", "openvino"))
     assert [each.name for each in raced if each.records] == [
         "ultralytics predict save=True",
         "supervision.process_video",
         "plain OpenCV loop, recording",
         "videodisco run --save",
         "videodisco run --save --device openvino",
+        "videodisco run --save --model m-int8",
     ]
     assert all(str(clip) in each.command for each in raced)
     theirs = [each for each in raced if each.command[0] == str(stand_in)]
@@ -232,7 +233,7 @@ def test_peers_run_the_same_model_and_clip_in_all_ways(tmp_path: Path) -> None:
 
 def test_an_environment_without_peers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no ultralytics"):
-        peers(Path("/bin/false"), tmp_path / "clip.avi", Model("m", "m.onnx", tmp_path / "m.onnx"), ("cpu",))
+        peers(Path("/bin/false"), tmp_path / "clip.avi", [Model("m", "m", tmp_path / "m")], ("cpu",))
 
 
 def test_an_unknown_part_is_refused_with_the_known_ones(carphone_clip: Path, tmp_path: Path) -> None:
@@ -247,7 +248,7 @@ def test_whole_runs_and_the_start_are_measured_and_kept(carphone_clip: Path, tmp
     ended = videodisco("bench", carphone_clip, *parts, "--turns", "1", "--json", "kept/record.json", cwd=tmp_path)
     assert ended.code == 0, ended.err
     kept = read_record(tmp_path / "kept" / "record.json")
-    assert all(part in PARTS or part not in kept for part in ("stages", "runs", "start"))
+    assert [part for part in PARTS if part in kept] == ["runs", "stages", "start"]
     runs = {each["name"]: each for each in kept["runs"]}
     assert {each["frames"][0] for each in runs.values()} == {120}
     assert all(150 < each["memory_mb"][0] < 600 for each in runs.values())

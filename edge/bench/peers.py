@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from edge.bench import peer_ultralytics
@@ -11,10 +12,20 @@ from edge.bench.programs import FOLDER, Model, Program, ours
 from edge.bench.runs import plain_loop
 from stream.errors import UsageError
 
+THEIRS = {
+    False: {"predict": "ultralytics predict"},
+    True: {"save": "ultralytics predict save=True", "process_video": "supervision.process_video"},
+}
+"""The ways of :mod:`edge.bench.peer_ultralytics` by whether they record, and what they are called."""
 
-def peers(python: Path, clip: Path, model: Model, devices: tuple[str, ...]) -> list[Program]:
-    """Ultralytics, a plain loop and ours, without and with recording, and supervision's loop, which records. Ours runs
-    on each of the ``devices``. All have the same thresholds, none tracks.
+SAME = ("--tracker", "off", "--conf", str(CONFIDENCE), "--iou", str(IOU), "--max-det", str(MOST_DETECTIONS))
+"""What makes a run of ours do what the others do."""
+
+
+def peers(python: Path, clip: Path, models: Sequence[Model], devices: Sequence[str]) -> list[Program]:
+    """Ultralytics, a plain loop and ours over the first of the ``models``, without and with recording; supervision's
+    loop, which records; and ours on the other ``devices`` and over the other models. All have the same thresholds, none
+    tracks.
 
     Raises:
         UsageError: the environment has no Ultralytics.
@@ -22,17 +33,17 @@ def peers(python: Path, clip: Path, model: Model, devices: tuple[str, ...]) -> l
     has_it = subprocess.run([python, "-c", "import ultralytics, supervision"], capture_output=True, check=False)
     if has_it.returncode != 0:
         raise UsageError(f"{python} has no ultralytics and supervision; make bench-peers sets such an environment up")
-    script, said = (str(python), peer_ultralytics.__file__), (str(clip), str(model.path), FOLDER)
-    same = ("--tracker", "off", "--conf", str(CONFIDENCE), "--iou", str(IOU), "--max-det", str(MOST_DETECTIONS))
-    ways = {"predict": "ultralytics predict", "save": "ultralytics predict save=True"}
-    ways |= {"process_video": "supervision.process_video"}
+    model, said = models[0], (str(clip), str(models[0].path), FOLDER)
+    ways = [(model, device) for device in devices] + [(other, devices[0]) for other in models[1:]]
     programs = []
     for records in (False, True):
-        theirs = ("save", "process_video") if records else ("predict",)
-        programs += [Program(ways[way], (*script, way, *said), model.name, "cpu", records) for way in theirs]
+        for way, name in THEIRS[records].items():
+            command = (str(python), peer_ultralytics.__file__, way, *said)
+            programs.append(Program(name, command, model.name, "cpu", records))
         programs.append(plain_loop(clip, model, CONFIDENCE, IOU, records=records))
-        for device in devices:
-            shown = "run" + (" --save" if records else "") + f" --device {device}" * (device != devices[0])
-            save = ("--no-mlflow", *(("--save",) if records else ()))
-            programs.append(ours(shown, clip, model, device, *same, *save, tracks=False))
+        save = ("--no-mlflow", *(("--save",) if records else ()))
+        for each, device in ways:
+            more = f" --device {device}" * (device != devices[0]) + f" --model {each.name}" * (each != model)
+            name = f"run{' --save' if records else ''}{more}"
+            programs.append(ours(name, clip, each, device, *SAME, *save, tracks=False))
     return programs

@@ -141,10 +141,9 @@ def draw(records: Sequence[Record], path: Path) -> None:
 
 
 def _write_head(figure: Figure, record: Record, whole_in: float) -> None:
-    clip, machine = record["clip"], record["machine"]
+    machine = record["machine"]
     figure.text(MARGIN, 1 - 0.34 / whole_in, "How fast VideoDisco is", fontsize=15, fontweight="bold")
-    said = f"{clip['name']} ({clip['width']}x{clip['height']}, {clip['frames']} frames), {machine['cores']} cores of"
-    said += f" {machine['processor']}, no GPU; medians of turns"
+    said = f"{machine['cores']} cores of {machine['processor']}, no GPU; medians of programs run in turns"
     figure.text(MARGIN, 1 - 0.60 / whole_in, said, color=FAINT)
 
 
@@ -167,20 +166,25 @@ def _write(axes: Axes, x: float, row: int, text: str) -> None:
 
 
 def _speeds(record: Record) -> Iterator[Speeds]:
+    clip = f"{record['clip']['name']}, {record['clip']['width']}x{record['clip']['height']}"
     for records, said in ((False, "detections only"), (True, "recording the annotated video")):
         raced = [each for each in record.get("peers", ()) if each["records"] is records]
         if raced:
-            told = f"first frame to last; {TIMES}: times {raced[0]['name']}; {RED}"
-            yield Speeds(f"{record['model']}, {said}", told, [_steady(record, each, raced[0]) for each in raced])
+            told = f"{clip}; first frame to last; {TIMES}: times {raced[0]['name']}; {RED}"
+            yield Speeds(f"{record['reference']}, {said}", told, [_steady(record, each, raced[0]) for each in raced])
     programs = record.get("runs", ())
     if programs:
-        told = f"whole commands, start and end included; {TIMES}: times the plain loop; {RED}"
+        told = f"{clip}; whole commands, start and end included; {TIMES}: times the plain loop; {RED}"
         bars = [_whole(record, each, programs[0]) for each in programs]
         yield Speeds(f"{record['model']}, as people run it", told, bars)
 
 
 def _stages(records: Sequence[Record]) -> list[Stages]:
-    models = {model: each["stages_s"] for record in records for model, each in record.get("stages", {}).items()}
+    models = {
+        f"{model}, {record['clip']['name']}": each["stages_s"]
+        for record in records
+        for model, each in record.get("stages", {}).items()
+    }
     return [Stages("Where the time goes", "each stage alone", models)] if models else []
 
 

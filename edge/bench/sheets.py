@@ -127,7 +127,7 @@ def _peers(record: Record) -> Sheet:
             )
         )
     columns = ("program", "fps", "x", "loop", "x", "bound", "cpu ms", "MB")
-    title = f"{record['model']}: fps from the first frame to the last, and of the whole loop; x: ultralytics"
+    title = f"{record['reference']}: fps from the first frame to the last, and of the whole loop; x: ultralytics"
     return Sheet(title, columns, rows)
 
 

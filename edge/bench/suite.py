@@ -120,7 +120,7 @@ class Suite:
     def _peers(self) -> list[dict[str, Any]]:
         if self._asked.peers is None:
             return []
-        programs = peers(self._asked.peers.absolute(), self._clip, self._model, self._devices)
+        programs = peers(self._asked.peers.absolute(), self._clip, list(self._models.values()), self._devices)
         return _figures(in_turns(programs, self._asked.turns))
 
 

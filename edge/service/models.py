@@ -51,11 +51,15 @@ def _bundled_detectors() -> tuple[str, ...]:
 class RequestModels:
     """Detectors for requests, from any thread; a model is loaded when it is first asked for.
 
-    ``cameras`` gives the models that the cameras have loaded, by the names of the settings.
+    ``cameras`` gives the models that the cameras have loaded, by the names of the settings, and ``slots`` the plan that
+    further ones are loaded for.
     """
 
     def __init__(
-        self, settings: RunSettings, cameras: Callable[[], Mapping[str, LoadedModel]], slots: SlotPlan
+        self,
+        settings: RunSettings,
+        cameras: Callable[[], Mapping[str, LoadedModel]],
+        slots: Callable[[], SlotPlan],
     ) -> None:
         self._settings = settings
         self._cameras = cameras
@@ -112,7 +116,7 @@ class RequestModels:
             if wanted.model not in self._own:
                 while len(self._own) >= self._settings.serve.images.models:
                     self._own.popitem(last=False)
-                self._own[wanted.model] = LoadedModel(find(wanted.model, self._settings.trust), wanted, self._slots)
+                self._own[wanted.model] = LoadedModel(find(wanted.model, self._settings.trust), wanted, self._slots())
             self._own.move_to_end(wanted.model)
             return self._own[wanted.model]
 

@@ -111,7 +111,8 @@ class ServeProgram:
     async def _load(self) -> CameraStation:
         loop = asyncio.get_running_loop()
         station = await loop.run_in_executor(self.hub.decoders, self._make_station)
-        models = RequestModels(station.settings, lambda: station.assembly.models, station.assembly.slots)
+        assembly = station.assembly
+        models = RequestModels(station.settings, lambda: assembly.models, lambda: assembly.slots)
         await loop.run_in_executor(self.hub.decoders, _warm_up, models)
         images = self.hub.settings.serve.images
         lane = station.assembly.pool.task_lane(images.queue)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 from datetime import datetime
@@ -179,6 +180,16 @@ def test_a_resumed_run_appends(tmp_path: Path) -> None:
     assert [line["frame"] for line in lines(path)] == [0, 1]
 
 
+def test_a_line_torn_by_a_power_cut_does_not_take_the_next_one_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.jsonl"
+    path.write_bytes(b'{"frame":1}\n{"fra')
+    for index in (2, 3):
+        written(PredictionsSink(path), result(index))
+    first, torn, *rest = path.read_text().splitlines()
+    assert (first, torn) == ('{"frame":1}', '{"fra')
+    assert [json.loads(line)["frame"] for line in rest] == [2, 3]
+
+
 def test_a_line_torn_by_a_full_disk_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "predictions.jsonl"
     file = AppendFile(path, Clock())
@@ -222,6 +233,23 @@ def test_csv_of_several_sources_has_one_header(tmp_path: Path) -> None:
     for name in ("a", "b"):
         written(CsvSink(path), result(0, boxes([[0, 0, 1, 1]]), name=name), name=name)
     assert [line.split(",")[8] for line in path.read_text().splitlines()] == ["source", "a", "b"]
+
+
+def test_a_csv_file_that_was_empty_gets_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a disk that was full when it was begun."""
+    path = tmp_path / "predictions.csv"
+    sink = CsvSink(path)
+    with monkeypatch.context() as full, pytest.raises(SinkError, match="no space left"):
+        full.setattr(os, "write", refuse_for_want_of_space)
+        sink.open(source())
+    sink.close()
+    assert path.read_text() == ""
+    written(sink, result(0, boxes([[0, 0, 1, 1]])))
+    assert [line.split(",")[0] for line in path.read_text().splitlines()] == ["x_min", "0.0"]
+
+
+def refuse_for_want_of_space(_descriptor: int, _data: bytes) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 # labels/

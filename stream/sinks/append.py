@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from stream.sinks.rotation import Rotation
 _FLUSH_EVERY_S = 1.0
 # Lines of crowded frames must not pile up within that second.
 _BUFFER_LIMIT_BYTES = 1 << 20
+
+# So that of several writers one finds the file empty.
+_opening = threading.Lock()
 
 
 class AppendFile:
@@ -34,20 +38,22 @@ class AppendFile:
         self.offset_bytes = 0
 
     def open(self, header: str = "") -> None:
-        """Open for appending, making the folder; ``header`` goes into a file that did not exist."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+        """Open for appending, making the folder; ``header`` goes into an empty file.
+
+        A last line that a power cut has torn is ended, so that it does not take the next one with it.
+        """
+        with _opening:
             try:
-                self._descriptor = os.open(self._path, flags | os.O_EXCL, 0o644)
-            except FileExistsError:
-                self._descriptor, header = os.open(self._path, flags, 0o644), ""
-            self.offset_bytes = os.lseek(self._descriptor, 0, os.SEEK_END)
-        except OSError as error:
-            raise write_failure(self._path, error) from error
-        self._flush_at_s = self._clock() + _FLUSH_EVERY_S
-        if header:
-            self.append(header)
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+                self.offset_bytes, ends_whole = _end_of(self._descriptor)
+            except OSError as error:
+                raise write_failure(self._path, error) from error
+            self._flush_at_s = self._clock() + _FLUSH_EVERY_S
+            if self.offset_bytes == 0:
+                self.append(header)
+            elif not ends_whole:
+                self.append("\n")
             self.flush()
 
     def append(self, line: str) -> None:
@@ -104,3 +110,12 @@ class AppendFile:
         # Only while nobody has appended behind it.
         if torn_bytes and os.fstat(self._descriptor).st_size == end:
             os.ftruncate(self._descriptor, end - torn_bytes)
+
+
+def _end_of(descriptor: int) -> tuple[int, bool]:
+    """How many bytes a file has, and whether its last line is whole."""
+    size_bytes = os.lseek(descriptor, 0, os.SEEK_END)
+    if size_bytes == 0:
+        return 0, True
+    os.lseek(descriptor, -1, os.SEEK_END)
+    return size_bytes, os.read(descriptor, 1) == b"\n"

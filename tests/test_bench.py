@@ -19,6 +19,7 @@ from edge.bench.plot import draw
 from edge.bench.programs import FOLDER, Measured, Model, Program, Turn, in_turns, output_of, run_once
 from edge.bench.publish import BEGIN, END, publish, tables
 from edge.bench.record import read_record, write_record
+from edge.bench.runs import whole_runs
 from edge.bench.sheets import PARTS, bound_fps, sheet_of, times_as_fast
 from stream.errors import OutputError, UsageError, VideoDiscoError
 from tests.commands import videodisco
@@ -243,18 +244,27 @@ def test_an_unknown_part_is_refused_with_the_known_ones(carphone_clip: Path, tmp
 
 
 @pytest.mark.slow
-def test_whole_runs_and_the_start_are_measured_and_kept(carphone_clip: Path, tmp_path: Path) -> None:
-    parts = ("--only", "stages", "--only", "runs", "--only", "start", "--model", "nanodet-g-416-int8")
-    ended = videodisco("bench", carphone_clip, *parts, "--turns", "1", "--json", "kept/record.json", cwd=tmp_path)
+def test_the_plain_loop_and_ours_tell_of_every_frame(carphone_clip: Path) -> None:
+    int8, reference = Model.of("nanodet-g-416-int8"), Model.of("nanodet-g-416")
+    programs = {each.name: each for each in whole_runs(carphone_clip, int8, reference, "cpu")}
+    assert len(programs) == 5
+    for name in ("plain OpenCV loop, recording (float)", "videodisco run --save --no-mlflow"):
+        turn = run_once(programs[name])
+        assert turn.frames == 120
+        assert turn.steady_fps and turn.loop_fps and turn.loop_fps < turn.steady_fps
+        assert turn.memory_mb and 150 < turn.memory_mb < 600
+
+
+@pytest.mark.slow
+def test_the_start_is_measured_and_kept(carphone_clip: Path, tmp_path: Path) -> None:
+    ended = videodisco(
+        "bench", carphone_clip, "--only", "start", "--turns", "1", "--json", "kept/record.json", cwd=tmp_path
+    )
     assert ended.code == 0, ended.err
-    kept = read_record(tmp_path / "kept" / "record.json")
-    assert [part for part in PARTS if part in kept] == ["runs", "stages", "start"]
-    runs = {each["name"]: each for each in kept["runs"]}
-    assert {each["frames"][0] for each in runs.values()} == {120}
-    assert all(150 < each["memory_mb"][0] < 600 for each in runs.values())
-    started = kept["start"][1]
-    assert 0 < started["first_s"][0] < started["seconds"][0]
-    assert "of the bound" not in ended.err and "videodisco run --save" in ended.out
+    shown, first = read_record(tmp_path / "kept" / "record.json")["start"]
+    assert "first_s" not in shown
+    assert 0 < first["first_s"][0] < first["seconds"][0]
+    assert "videodisco run, the first frame alone" in ended.out
 
 
 @pytest.mark.slow

@@ -288,6 +288,43 @@ def test_a_client_that_leaves_is_not_worked_for(tmp_path: Path, jpeg: bytes, mon
         assert held.begun == 2, "the first, which was looked at already, and the last"
 
 
+def test_deepstacks_clients_do_not_wait_behind_all_others(
+    tmp_path: Path, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They wait for tenths of a second only: their turn comes after one other, not after thirty."""
+    small = encoded(np.full((320, 320, 3), 128, np.uint8))
+    with Serving(tmp_path, {"detector": {"workers": 1}, "serve": {"images": {"queue": 8}}}) as service:
+        held = Held(monkeypatch)
+        widths: list[int] = []
+        waiting = OnnxDetector.detect
+
+        def noting(detector: OnnxDetector, frame: Frame) -> Detected:
+            widths.append(frame.width)
+            return waiting(detector, frame)
+
+        monkeypatch.setattr(OnnxDetector, "detect", noting)
+        others = threading.Thread(target=lambda: asyncio.run(many(service, jpeg, 8)))
+        others.start()
+        held.wait_for(1)
+        deadline_s = time.monotonic() + 10
+        while service.call(lambda: service.hub.images.lane.depth) < 7:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+        assert service.post_picture(jpeg).status == 429, "there is no room for more of those"
+        answers: list[Answered] = []
+        data = form(("image", small), field="image")
+        client = threading.Thread(target=lambda: answers.append(service.ask("POST", "/v1/vision/detection", data=data)))
+        client.start()
+        while service.call(lambda: service.hub.deepstack.lane.depth) < 1:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+        held.open()
+        client.join(10)
+        others.join(10)
+    assert [each.status for each in answers] == [200]
+    assert widths.index(320) <= 2, widths
+
+
 def test_while_the_models_are_loaded_requests_are_told_to_come_back(
     tmp_path: Path, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,7 +144,7 @@ class Detection:
         if len(call.body.files) > 1:
             raise HttpError(400, "DeepStack takes one picture at a time")
         least = DEEPSTACK_LEAST if form.min_confidence is None else form.min_confidence
-        seen = await self._hub.images.look([call.body.files[0].data], Wish(confidence=least))
+        seen = await self._hub.deepstack.look([call.body.files[0].data], Wish(confidence=least))
         duration_ms = round((time.monotonic() - begun_s) * 1e3)
         return DeepStackAnswer(predictions=_predictions(seen[0]), duration=duration_ms)
 

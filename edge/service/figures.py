@@ -87,17 +87,16 @@ class StationCollector(Collector):
 
     def _depths(self) -> Metric:
         depth = GaugeMetricFamily("videodisco_queue_depth", "What waits, by queue.", labels=["queue"])
-        room = self._hub.room
-        if room is not None:
-            depth.add_metric(["images"], room.lane.depth)
-            depth.add_metric(["image_requests"], room.depth)
+        rooms = self._hub.rooms
+        if rooms:
+            depth.add_metric(["images"], sum(room.lane.depth for room in rooms))
+            depth.add_metric(["image_requests"], sum(room.depth for room in rooms))
         depth.add_metric(["viewers"], self._hub.feeds.viewers)
         return depth
 
     def _images(self) -> Iterator[Metric]:
-        room = self._hub.room
         looked = CounterMetricFamily("videodisco_images", "Pictures of requests that were looked at.")
-        looked.add_metric([], room.answered if room else 0)
+        looked.add_metric([], sum(room.answered for room in self._hub.rooms))
         yield looked
         lost = CounterMetricFamily("videodisco_events_unindexed", "Changes of events that could not be indexed.")
         lost.add_metric([], self._hub.index.lost if self._hub.index else 0)

@@ -31,6 +31,7 @@ class Hub:
     document: ConfigDocument
     station: CameraStation | None = None
     room: ImageRoom | None = None
+    deepstack_room: ImageRoom | None = None
     index: EventIndex | None = None
     image_log: ImageLog | None = None
     models: RequestModels | None = None
@@ -64,9 +65,20 @@ class Hub:
             raise _loading()
         return self.room
 
-    def opened(self, station: CameraStation, models: RequestModels, room: ImageRoom) -> None:
+    @property
+    def deepstack(self) -> ImageRoom:
+        """The same for DeepStack's clients, who wait for tenths of a second only: with turns of its own."""
+        if self.deepstack_room is None:
+            raise _loading()
+        return self.deepstack_room
+
+    @property
+    def rooms(self) -> list[ImageRoom]:
+        return [room for room in (self.room, self.deepstack_room) if room is not None]
+
+    def opened(self, station: CameraStation, models: RequestModels, room: ImageRoom, deepstack: ImageRoom) -> None:
         """The models are loaded."""
-        self.station, self.models, self.room = station, models, room
+        self.station, self.models, self.room, self.deepstack_room = station, models, room, deepstack
 
     def close(self) -> None:
         for threads in (self.decoders, self.encoders):

@@ -115,15 +115,20 @@ class ServeProgram:
         models = RequestModels(station.settings, lambda: assembly.models, lambda: assembly.slots)
         await loop.run_in_executor(self.hub.decoders, _warm_up, models)
         images = self.hub.settings.serve.images
-        lane = station.assembly.pool.task_lane(images.queue)
         image_log = self.hub.image_log = ImageLog(
             station.folder.path,
             self.hub.settings.serve.image_log,
             lambda path: station.log.artifact(path, IMAGES_FOLDER),
             first=station.log.first_result,
         )
-        room = ImageRoom(images, models, lane, self.hub.decoders, looked=image_log.looked, refused=image_log.refused)
-        self.hub.opened(station, models, room)
+
+        def room() -> ImageRoom:
+            lane = assembly.pool.task_lane(images.queue)
+            return ImageRoom(
+                images, models, lane, self.hub.decoders, looked=image_log.looked, refused=image_log.refused
+            )
+
+        self.hub.opened(station, models, room(), room())
         self._on_ready()
         return station
 

@@ -54,6 +54,7 @@ class CloudService:
         self._instruments = Instruments(ready={"refiner": self._ready})
         self._collecting = self._make_collecting()
         self._figures = Figures(self._instruments.metrics.registry, time.monotonic())
+        self._results = self._make_results()
         self._refinery = self._make_refinery()
         self._service = self._make_service()
 
@@ -103,6 +104,7 @@ class CloudService:
             await asyncio.sleep(self._settings.mlflow.window_s)
             self._log_window()
             self._samples.tick()
+            self._results.tidy()
 
     def _log_window(self) -> None:
         kept = self._collecting.figures() if self._collecting is not None else {}
@@ -114,13 +116,16 @@ class CloudService:
             return "it is about to stop"
         return "answers cannot be kept: is the disk full?" if self._refinery.unkept_s else None
 
-    def _make_refinery(self) -> Refinery:
-        batches, crops, kept = self._settings.batches, self._settings.crops, self._settings.results
+    def _make_results(self) -> Results:
+        kept = self._settings.results
         path = kept.path or home() / "cloud" / "results.db"
-        store = ResultStore(path.absolute(), max_age_s=kept.keep_hours * 3600, max_rows=kept.max_rows)
+        return Results(ResultStore(path.absolute(), max_age_s=kept.keep_hours * 3600, max_rows=kept.max_rows))
+
+    def _make_refinery(self) -> Refinery:
+        batches, crops = self._settings.batches, self._settings.crops
         refinery = Refinery(
             self.refiner,
-            Results(store),
+            self._results,
             RefineryLimits(
                 BatchLimits(batches.max_size, batches.max_wait_ms / 1e3),
                 CropLimits(crops.min_side_px, int(crops.max_megapixels * 1e6)),

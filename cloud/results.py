@@ -121,6 +121,13 @@ class Results:
         """Returns once it would outlive this process. Raises SinkError."""
         await self._keeps.add((name, result))
 
+    def tidy(self) -> None:
+        """Begin to forget what is too old or too much, unless that was done a moment ago; call it now and then."""
+        now_s = self._clock()
+        if now_s >= self._trim_at_s:
+            self._trim_at_s = now_s + TRIM_EVERY_S
+            self._trimming = asyncio.get_running_loop().create_task(self._trim(now_s))
+
     async def close(self) -> None:
         """Let go of the file, after whatever is being written."""
         if self._trimming is not None:
@@ -131,9 +138,7 @@ class Results:
     async def _keep_all(self, entries: Sequence[tuple[Name, Result]]) -> None:
         now_s = self._clock()
         await self._in_thread(lambda: self._store.keep(entries, now_s))
-        if now_s >= self._trim_at_s:
-            self._trim_at_s = now_s + TRIM_EVERY_S
-            self._trimming = asyncio.get_running_loop().create_task(self._trim(now_s))
+        self.tidy()
 
     async def _trim(self, now_s: float) -> None:
         try:

@@ -20,6 +20,7 @@ from cloud.questions import Outcome, Question, Verdict
 from cloud.refinery import UNKEPT_PAUSE_S, BusyError, Refinery, RefineryLimits, StorageError
 from cloud.results import Results, ResultStore
 from stream.errors import ModelError, SinkError
+from stream.frame import ModelIdentity
 from tests.refining import OBEDIENT, TRUCK, ObedientRefiner, jpeg, key_of, stored, until
 
 ANSWER = Verdict(TRUCK, OBEDIENT)
@@ -99,6 +100,19 @@ def test_the_same_key_again_is_answered_from_the_store_also_after_a_restart(tmp_
             assert restarted.learnt == []
             assert restarted.count("replayed") == 1
         assert stored(tmp_path / "results.db") == before
+
+    asyncio.run(scenario())
+
+
+def test_an_old_answer_says_which_model_gave_it(tmp_path: Path) -> None:
+    """A key keeps its answer when the model is changed; new keys get the new one's."""
+    newer = ModelIdentity("obedient", "2", "ef" * 32)
+
+    async def scenario() -> None:
+        async with house(tmp_path) as here:
+            await here.ask(question(1))
+        async with house(tmp_path, ObedientRefiner(model=newer)) as here:
+            assert await here.ask(question(1), question(2)) == [ANSWER, Verdict(TRUCK, newer)]
 
     asyncio.run(scenario())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from pathlib import Path
 
@@ -59,6 +60,41 @@ def test_much_is_forgotten_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     results = store(tmp_path, max_age_s=10.0, max_rows=1)
     results.keep([(Name("edge", f"key-{number}"), FIRST) for number in range(8)], now_s=0.0)
     assert [results.trim(now_s=100.0), results.trim(now_s=100.0), results.trim(now_s=100.0)] == [3, 3, 2]
+
+
+def test_a_store_that_forgets_does_not_grow(tmp_path: Path) -> None:
+    """Months in small: what is forgotten makes room for what comes, and the log beside it is cut back."""
+    results = store(tmp_path, max_rows=500)
+    answer = Result(b"d" * 32, "x" * 500)
+    sizes = []
+    for day in range(12):
+        for hour in range(10):
+            keys = (hashlib.sha256(f"{day} {hour} {number}".encode()).hexdigest() for number in range(50))
+            names = [Name("edge", key) for key in keys]
+            results.keep([(name, answer) for name in names], now_s=float(day * 10 + hour))
+        while results.trim(now_s=float(day * 10 + 9)):
+            pass
+        assert results.count() == 500
+        sizes.append(sum(path.stat().st_size for path in tmp_path.glob("results.db*")))
+    assert max(sizes[6:]) <= 1.5 * max(sizes[:6])
+    assert max(sizes) < 10_000_000
+
+
+def test_what_is_too_old_goes_although_nothing_comes(tmp_path: Path) -> None:
+    clock = iter([1.0, 1.0, 50.0, 500.0])
+    old = store(tmp_path)
+    old.keep([(A, FIRST)], now_s=1.0)
+
+    async def scenario() -> None:
+        results = Results(store(tmp_path), clock=lambda: next(clock))
+        for expected in (FIRST, FIRST, FIRST, None):
+            results.tidy()
+            if results._trimming is not None:
+                await results._trimming
+            assert results.find(A) == expected
+        await results.close()
+
+    asyncio.run(scenario())
 
 
 def test_a_damaged_file_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -38,6 +38,12 @@ class Lookout(Sink, Protocol):
         ...
 
 
+class Record(Protocol):
+    """The events that this program left before it was started, as :class:`edge.events.former.FormerEvents`."""
+
+    def refine(self, camera: str, track_id: int, seen_at: float, refinement: Refinement) -> None: ...
+
+
 class Events(Protocol):
     """Keeps the record of a camera's events, as :class:`edge.events.sink.EventsSink`."""
 
@@ -51,11 +57,11 @@ class Lookouts:
         UsageError, OutputError: the cloud cannot be asked as the settings want it, or the data set cannot be kept.
     """
 
-    def __init__(self, settings: RunSettings, folder: Path) -> None:
+    def __init__(self, settings: RunSettings, folder: Path, former: Record | None = None) -> None:
         self._escalation = None
         self._collector = None
         self._agreements = Agreements()
-        self._readers = Readers(self._agreements)
+        self._readers = Readers(self._agreements, former)
         if settings.escalation.enabled:
             from edge.escalation.escalation import Escalation
 
@@ -118,11 +124,13 @@ class Lookouts:
 class Readers:
     """Who reads the cloud's answers beside the overlay: the record of events, and the data set. From any thread.
 
-    An answer counts for the life of a camera's tracks in which it was asked, and for no other one.
+    An answer counts for the life of a camera's tracks in which it was asked, and for no other one; ``former`` has the
+    events of lives before this program's.
     """
 
-    def __init__(self, agreements: Agreements) -> None:
+    def __init__(self, agreements: Agreements, former: Record | None) -> None:
         self._agreements = agreements
+        self._former = former
         self._lock = threading.Lock()
         self._events: OrderedDict[str, Events | None] = OrderedDict()
         self._current: dict[str, str] = {}
@@ -143,6 +151,10 @@ class Readers:
             if self._current.get(track.camera) == track.life:
                 name = (track.epoch, track.track_id)
                 self._agreements.tell(track.camera, name, answer.class_name, answer.verdict.agreement)
-            events = self._events.get(track.life)
-        if events is not None and label is not None:
+            is_known, events = track.life in self._events, self._events.get(track.life)
+        if label is None:
+            return
+        if events is not None:
             events.refine(track.track_id, label)
+        elif not is_known and self._former is not None:
+            self._former.refine(track.camera, track.track_id, answer.frame_time_s, label)

@@ -14,8 +14,9 @@ import pytest
 import supervision as sv
 from aiohttp import web
 
-from edge.cameras.station import CameraStation
+from edge.cameras.station import CameraStation, Lasting
 from edge.config import RunSettings
+from edge.run_folder import RunFolder
 from stream.config import build
 from stream.dataset.store import Store
 from stream.frame import Frame, ModelIdentity, NetworkView
@@ -69,7 +70,15 @@ class Oracle:
 class Yard:
     """A station with one camera, and all there is around it."""
 
-    def __init__(self, folder: Path, camera: HttpCamera, server: RefineServer, **values: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        camera: HttpCamera,
+        server: RefineServer,
+        *,
+        lasting: RunFolder | None = None,
+        **values: Any,
+    ) -> None:
         self.camera, self.server, self.eye = camera, server, Eye()
         settings = {
             "cameras": {"yard": {"source": f"{camera.url}/mjpeg", "events": {"min_hits": 1, "end_after_s": 0.5}}},
@@ -85,7 +94,9 @@ class Yard:
             },
         }
         self.station = CameraStation(
-            build(RunSettings, settings | values, origin="the test"), wrap_detector=lambda _real: self.eye
+            build(RunSettings, settings | values, origin="the test"),
+            wrap_detector=lambda _real: self.eye,
+            lasting=None if lasting is None else Lasting(lasting),
         )
 
     def run(self, during: Callable[[Yard], Awaitable[None]]) -> None:
@@ -183,6 +194,35 @@ def test_a_camera_that_is_lost_before_its_time_is_up_asks_at_once(tmp_path: Path
         escalation = {"enabled": True, "shadow": False, "url": server.url, "policy": policy}
         Yard(tmp_path, camera, server, escalation=escalation).run(during)
         assert [item["track_id"] for asked in server.asked for item in asked.items] == [0]
+
+
+def test_a_service_that_was_started_anew_names_the_events_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def asked(yard: Yard) -> None:
+        await yard.until(lambda: yard.server.asked)
+
+    async def named(yard: Yard) -> None:
+        await yard.until(lambda: yard.labels())
+        await yard.until(lambda: (yard.events[0]["id"], "dog 0") in [(e["id"], _label(e)) for e in yard.events])
+
+    monkeypatch.setattr("edge.cameras.assembly.CLOSE_S", 0.2)
+    folder, oracle = tmp_path / "serve", Oracle()
+    folder.mkdir()
+    with HttpCamera() as camera, RefineServer(oracle) as server:
+        Yard(tmp_path, camera, server, lasting=RunFolder(folder, "")).run(asked)
+        before = lines(folder / "events.jsonl")
+        assert [(event["type"], event["refined"]) for event in before] == [("new", None), ("end", None)]
+        oracle.let.set()
+        again = Yard(tmp_path, camera, server, lasting=RunFolder(folder, ""))
+        again.run(named)
+    told = [event for event in again.events if event["id"] == before[0]["id"]]
+    assert [(event["type"], _label(event)) for event in told] == [("new", None), ("end", None), ("update", "dog 0")]
+    assert told[-1]["end_time"] == before[-1]["end_time"]
+
+
+def _label(event: dict[str, Any]) -> str | None:
+    return event["refined"] and str(event["refined"]["label"])
 
 
 def test_a_disagreement_between_edge_and_cloud_is_kept_to_learn_from(tmp_path: Path) -> None:

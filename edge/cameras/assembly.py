@@ -11,6 +11,7 @@ from edge.cameras.camera import Camera, CameraParts, WatchedSource
 from edge.cameras.settings import CameraSettings
 from edge.config import DetectorSettings, RunSettings
 from edge.detector import OnnxDetector
+from edge.events.former import FormerEvents
 from edge.events.publish.all import Publishers
 from edge.events.publish.base import Publisher
 from edge.events.sink import EventsSink
@@ -99,7 +100,8 @@ class Assembly:
     def open(self, folder: RunFolder) -> None:
         """Everything goes into this folder. Raises UsageError or OutputError where the cloud cannot be asked."""
         self._folder = folder
-        self._lookouts = Lookouts(self._settings, folder.path)
+        former = FormerEvents(folder.path, [self._publishers, *self._more_publishers])
+        self._lookouts = Lookouts(self._settings, folder.path, former)
 
     def figures(self) -> dict[str, float]:
         """How asking the cloud and collecting go, by MLflow names."""

@@ -96,6 +96,11 @@ class Channel(Generic[T]):
                 waiter = self._new_waiter()
             await self._parked(waiter)
 
+    def narrow(self, capacity: int) -> None:
+        """From now on at most so many items wait, for one who learns late how large they are; what waits stays."""
+        with self._changed:
+            self._capacity = max(1, min(self._capacity, capacity))
+
     def close(self, error: BaseException | None = None) -> None:
         """End of the stream, from the sender; a second call changes nothing."""
         with self._changed:

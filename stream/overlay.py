@@ -43,9 +43,12 @@ class Overlay:
         self._brush: _Brush | None = None
         self._trails = Trails()
 
-    def draw(self, picture: Pixels, result: FrameResult) -> Pixels:
-        """A copy of the BGR picture with the result's boxes; those that are not finite or lie outside are left out."""
-        canvas = picture.copy()
+    def draw(self, picture: Pixels, result: FrameResult, into: Pixels | None = None) -> Pixels:
+        """A copy of the BGR picture with the result's boxes; those that are not finite or lie outside are left out.
+
+        The copy is made ``into`` a former one that is not needed any more, where that has the same size."""
+        canvas = np.empty_like(picture) if into is None or into.shape != picture.shape else into
+        np.copyto(canvas, picture)
         self.paint(canvas, result)
         return canvas
 

@@ -34,6 +34,9 @@ FRAMES_AHEAD = 4
 RESULTS_AHEAD = 4
 """Results that wait for a sink."""
 
+PICTURES_AHEAD_BYTES = 8 << 20
+"""Where whole pictures are kept, this much of them waits in any one place, and one at least: of 720p three."""
+
 JOIN_S = 5.0
 """How long a decode thread may take to leave libav before it is left behind (it is a daemon)."""
 
@@ -142,7 +145,9 @@ class Pipeline:
         """Run to the source's end. Raises SourceError when it does not open, ModelError when the detector cannot
         be made; anything later is told in the outcome."""
         info = self._outcome.info = await self._reader.start()
-        outlets = [Outlet(sink, info, Channel(RESULTS_AHEAD)) for sink in self._sinks]
+        most = _most_ahead(info, self._sinks)
+        self._frames.narrow(most)
+        outlets = [Outlet(sink, info, Channel(min(RESULTS_AHEAD, most))) for sink in self._sinks]
         for outlet in outlets:
             outlet.start()
         try:
@@ -205,6 +210,13 @@ class Pipeline:
             carried=found is None,
             refined=self._refined(),
         )
+
+
+def _most_ahead(info: SourceInfo, sinks: Sequence[Sink]) -> int:
+    """How many frames may wait in one place."""
+    if not any(sink.wants_picture for sink in sinks):
+        return FRAMES_AHEAD
+    return max(1, PICTURES_AHEAD_BYTES // (info.width * info.height * 3))
 
 
 def _notice(found: asyncio.Future[Detected]) -> None:

@@ -44,6 +44,18 @@ def test_wait_never_holds_more_than_its_capacity_and_loses_nothing() -> None:
     assert (statistics.sent, statistics.received, statistics.dropped) == (500, 500, 0)
 
 
+def test_a_narrowed_channel_keeps_what_waits_and_takes_no_more_than_it_should() -> None:
+    channel: Channel[int] = Channel(3, Policy.DROP_OLDEST)
+    for number in range(3):
+        channel.put(number)
+    channel.narrow(1)
+    assert [channel.get(), channel.get(), channel.get()] == [0, 1, 2]
+    channel.put(3)
+    channel.put(4)
+    channel.close()
+    assert drain(channel) == [4]
+
+
 def test_drop_oldest_keeps_the_newest_and_counts_the_rest() -> None:
     channel: Channel[int] = Channel(2, Policy.DROP_OLDEST)
     for number in range(10):

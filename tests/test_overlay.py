@@ -63,6 +63,16 @@ def test_a_line_about_the_source_is_in_the_lower_left_corner(size: tuple[int, in
     assert (overlay.draw(grey, result()) == grey).all()
 
 
+def test_a_former_copy_is_drawn_over_whole_and_one_of_another_size_left_alone() -> None:
+    overlay = Overlay()
+    former = overlay.draw(black(), result(0, boxes([[100, 120, 400, 300]], names=["dog"])))
+    again = overlay.draw(black(), result(1), into=former)
+    assert again is former
+    assert not again.any()
+    smaller = np.zeros((90, 160, 3), np.uint8)
+    assert overlay.draw(smaller, result(2), into=former).shape == smaller.shape
+
+
 def test_supervision_is_not_imported_for_pictures_without_boxes() -> None:
     code = """
 import sys

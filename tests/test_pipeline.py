@@ -8,6 +8,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -283,6 +284,35 @@ def test_a_bug_in_the_detector_is_not_swallowed(hundred: Path) -> None:
         run(file_source(hundred), detector=GreyDetector(fail))
     assert caught.group_contains(ZeroDivisionError)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode:")]
+
+
+def test_few_large_pictures_wait_for_a_slow_recorder(hundred: Path) -> None:
+    """One in each channel, one in each hand, and those in flight: of 1080p a hundred megabytes would wait else."""
+    decoded: list[int] = []
+    overrun = threading.Event()
+    overran: list[bool] = []
+
+    class LargeSource(FileSource):
+        def open(self) -> SourceInfo:
+            return replace(super().open(), width=1920, height=1080)
+
+    def wants_picture(index: int) -> bool:
+        decoded.append(index)
+        if len(decoded) > (WORKERS + 2) + 2 + 4:
+            overrun.set()
+        return True
+
+    class Recorder(ListSink):
+        wants_picture = True
+
+        def write(self, result: FrameResult) -> None:
+            if not overran:
+                overran.append(overrun.wait(0.5))
+            super().write(result)
+
+    outcome, _ = run(LargeSource(hundred, name="large", wants_pictures=wants_picture), Recorder())
+    assert overran == [False]
+    assert outcome.frames == len(decoded) == 100
 
 
 def test_a_slow_sink_holds_the_source_back(hundred: Path) -> None:

@@ -52,6 +52,7 @@ class AnnotatedSink:
         self._clock = clock
         self._frame_rate = Fraction(0)
         self._video: _Video | None = None
+        self._drawn: Pixels | None = None
 
     @property
     def wants_picture(self) -> bool:
@@ -70,7 +71,8 @@ class AnnotatedSink:
         if frame.picture is None or not self.wants_picture:
             return
         started_s = self._clock()
-        drawn = padded_to_even(self._overlay.draw(frame.picture, result))
+        self._drawn = self._overlay.draw(frame.picture, result, into=self._drawn)
+        drawn = padded_to_even(self._drawn)
         drawn_s = self._clock()
         self._on_stage("draw", drawn_s - started_s)
         try:

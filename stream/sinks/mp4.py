@@ -69,6 +69,7 @@ class PictureEncoder:
         self._context = context
         self._timescale = timescale
         self._key_at_ticks: int | None = None
+        self._planes: Pixels | None = None
         self._frame_ticks = max(1, round(timescale / rate))
         context.options = {"preset": encoding.preset, "crf": str(encoding.crf), "forced-idr": "1", "x264-params": _X264}
         context.pix_fmt, context.framerate, context.time_base = "yuv420p", rate, Fraction(1, timescale)
@@ -79,9 +80,9 @@ class PictureEncoder:
 
     def encode(self, picture: Pixels, ticks: int) -> list[Packet[Any]]:
         """The packets that become ready with an even-sized BGR picture shown from ``ticks`` on: mostly the last one."""
-        planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), np.uint8)
+        self._planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420, self._planes), np.uint8)
         # Copied: from_numpy_buffer is wrong for heights that are no multiple of 4.
-        frame = VideoFrame.from_ndarray(planes, format="yuv420p")
+        frame = VideoFrame.from_ndarray(self._planes, format="yuv420p")
         frame.pts, frame.time_base, frame.duration = ticks, Fraction(1, self._timescale), self._frame_ticks
         # A second is counted in time, not in frames: rates vary.
         if self._key_at_ticks is None or ticks >= self._key_at_ticks:

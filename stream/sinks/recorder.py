@@ -63,6 +63,7 @@ class VideoSink:
         self._info: SourceInfo | None = None
         self._file: GuardedFile | None = None
         self._recording: _Recording | None = None
+        self._drawn: Pixels | None = None
         self._failed = False
 
     @property
@@ -78,7 +79,7 @@ class VideoSink:
         if frame.picture is None:
             return
         started_s = self._clock()
-        drawn = self._overlay.draw(frame.picture, result)
+        drawn = self._drawn = self._overlay.draw(frame.picture, result, into=self._drawn)
         drawn_s = self._clock()
         self._on_stage("draw", drawn_s - started_s)
         with self._failing():

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stream.telemetry import locks
-from stream.telemetry.locks import FileLock, is_held
+from stream import locks
+from stream.locks import FileLock, is_held
 
 
 def test_a_lock_is_held_once_and_let_go(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stream.frame import Timings
+from stream.locks import is_held
 from stream.telemetry import MlflowSettings
 from stream.telemetry.child import CourierProcess
 from stream.telemetry.journal import LAST_RECORDS_S, Journal, open_journal, open_spool, session_lock
-from stream.telemetry.locks import is_held
 from stream.telemetry.records import ArtifactRef, RunDescription
 from stream.windows import RollingWindow, RunTotals
 from tests.mlflow_server import Gate, MlflowServer, free_port

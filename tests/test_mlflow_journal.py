@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from stream.errors import SinkError, UsageError
+from stream.locks import is_held
 from stream.spool import Spool
 from stream.telemetry import MlflowSettings, records
 from stream.telemetry.courier import BACKOFF_MAX_S, BACKOFF_MIN_S, Backoff, Courier, Orders
 from stream.telemetry.destination import Destination, destination
 from stream.telemetry.journal import QUEUE_RECORDS, Journal, open_journal, session_lock
-from stream.telemetry.locks import is_held
 from stream.telemetry.process import ProcessFigures
 from stream.telemetry.records import RunDescription
 

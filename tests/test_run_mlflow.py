@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stream.telemetry.locks import is_held
+from stream.locks import is_held
 from tests import clips
 from tests.clips import Clip
 from tests.commands import predictions, videodisco

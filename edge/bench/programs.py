@@ -18,7 +18,7 @@ from models.catalogue import bundled_names, find
 from models.trust.policy import ANY_MODEL
 from stream.errors import VideoDiscoError
 from stream.home import HOME_VARIABLE
-from stream.telemetry.locks import is_held
+from stream.locks import is_held
 
 FOLDER = "{folder}"
 """Stands in a command for a folder that is made for one turn and removed after it."""

@@ -32,8 +32,8 @@ from edge.escalation.sink import CropEncoding, EscalationSink
 from edge.escalation.tracks import TrackWatch
 from models.agreement import WITHOUT_COUNTERPART
 from stream.frame import Refinement
+from stream.locks import FileLock
 from stream.runtime import LoopThread
-from stream.telemetry.locks import FileLock
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from stream.errors import SinkError
+from stream.locks import FileLock
 from stream.recording.demand import Kind
 from stream.recording.index import RecordingIndex
 from stream.recording.names import candidates
 from stream.sinks.base import write_failure
 from stream.sinks.guarded import GuardedFile
 from stream.sinks.names import safe_name
-from stream.telemetry.locks import FileLock
 
 LOCK_NAME = ".recording"
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from stream.errors import VideoDiscoError
+from stream.locks import FileLock, is_held
 from stream.spool import Spool
-from stream.telemetry.locks import FileLock, is_held
 
 if TYPE_CHECKING:
     from stream.telemetry.delivery import Deliverer, NotNowError, Session

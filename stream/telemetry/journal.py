@@ -19,11 +19,11 @@ from pathlib import Path
 
 from stream.errors import OutputError, SinkError
 from stream.home import home
+from stream.locks import FileLock
 from stream.spool import Spool
 from stream.telemetry import MlflowSettings, records
 from stream.telemetry.child import CourierProcess
 from stream.telemetry.destination import Destination, destination, trouble_with
-from stream.telemetry.locks import FileLock
 from stream.telemetry.records import ArtifactRef, Record, RunDescription
 from stream.windows import RunTotals
 

@@ -20,8 +20,8 @@ from edge.events.publish.base import backoff_s
 from edge.events.publish.post import NotDeliveredError, Target, post
 from edge.events.settings import WebhookSettings
 from stream.errors import SinkError, UsageError
+from stream.locks import FileLock
 from stream.spool import Item, Spool
-from stream.telemetry.locks import FileLock
 
 log = logging.getLogger(__name__)
 

@@ -59,8 +59,8 @@ def large_camera(clip: Path, model: Model, device: str) -> list[Program]:
     """One camera that sends ``clip``, without and with recording."""
     options = ("--realtime", "--loop", "--end", str(CAMERA_S), "--no-mlflow")
     return [
-        ours("one camera", clip, model, device, *options),
-        ours("one camera, recording", clip, model, device, *options, "--save"),
+        ours("run, one camera", clip, model, device, *options),
+        ours("run --save, one camera", clip, model, device, *options, "--save"),
     ]
 
 

@@ -23,7 +23,10 @@ def bench(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, coreml or openvino.")] = "auto",
     turns: Annotated[int, typer.Option(min=1, max=50, help="How often each program runs; medians are shown.")] = 3,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="PART", help="Measure this part, and others named so.")
+        list[str] | None,
+        typer.Option(
+            metavar="PART", help="network, stages, runs, start, memory, agreement, live or peers; may be given again."
+        ),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Where the figures go. \\[default: runs/bench-TIME.json]")] = None,
     peers: Annotated[

@@ -150,10 +150,10 @@ def _memory(record: Record) -> Sheet:
 
 def _agreement(record: Record) -> Sheet:
     figures = record["agreement"]
-    columns = ("", "F1 at IoU 0.5", "boxes", "pictures", "mean IoU", "score drift", "corner drift, px")
+    columns = ("", "F1", "boxes", "pictures", "mean IoU", "score drift", "px drift")
     names = ("boxes", "pictures", "mean_matched_iou", "mean_score_drift", "mean_box_drift_px")
     told = tuple(str(figures[name]) for name in names)
-    title = f"boxes against {figures['reference']}, at confidence {figures['confidence']}"
+    title = f"boxes against {figures['reference']}: F1 at IoU 0.5, confidence {figures['confidence']}"
     return Sheet(title, columns, [(figures["other"], f"{figures['f1']:.3f}", *told)])
 
 

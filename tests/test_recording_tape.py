@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -190,6 +190,20 @@ def test_an_event_known_after_its_file_was_complete_is_found_in_it(tmp_path: Pat
     bench.feed(some[82:])
     bench.finish()
     assert bench.tape.clip_of("e1") == bench.index.clip_of("e1") == files(tmp_path)[1]
+
+
+def test_an_event_is_not_seen_in_recordings_of_the_future(tmp_path: Path) -> None:
+    """They were made before the clock was set back."""
+    bench = Bench(tmp_path, RecordSettings(mode="continuous", segment_s=4, pre_roll_s=1))
+    future = PurePosixPath("cam1/2026-01-02/12-00-00Z.mp4")
+    bench.index.begin(future, "cam1", "continuous", NOON + 86_400)
+    bench.index.finish(future, NOON + 86_460, 1000)
+    some = packets(100)
+    bench.feed(some[:82])
+    bench.demand.hold("e1", 7.5)
+    bench.feed(some[82:])
+    bench.finish()
+    assert [row.events for row in bench.index.find()] == [(), ("e1",), ("e1",), ()]
 
 
 def test_by_hand_it_records_from_the_last_keyframe_on_in_every_mode(tmp_path: Path) -> None:

@@ -108,9 +108,9 @@ class RecordingIndex:
         """The event of ``at`` can be seen (also) in the file at ``path``."""
         self._mark("path = ?", (str(path),), event_id, at)
 
-    def mark_since(self, camera: str, since: float, event_id: str, at: float) -> None:
-        """The event of ``at`` can be seen in every complete file of a camera that reaches beyond ``since``."""
-        self._mark("camera = ? AND ended_at > ?", (camera, since), event_id, at)
+    def mark_between(self, camera: str, start: float, end: float, event_id: str, at: float) -> None:
+        """The event of ``at`` can be seen in every complete file of a camera that overlaps ``start`` to ``end``."""
+        self._mark("camera = ? AND ended_at > ? AND started_at < ?", (camera, start, end), event_id, at)
 
     def find(
         self,

@@ -104,9 +104,9 @@ class Library:
         """The event can be seen in the file."""
         self._note(lambda: self._index.mark(path, event_id, at))
 
-    def mark_since(self, since: float, event_id: str, at: float) -> None:
-        """The event can be seen in all complete files that reach beyond ``since``."""
-        self._note(lambda: self._index.mark_since(self._camera, since, event_id, at))
+    def mark_between(self, start: float, end: float, event_id: str, at: float) -> None:
+        """The event can be seen in all complete files that overlap ``start`` to ``end``."""
+        self._note(lambda: self._index.mark_between(self._camera, start, end, event_id, at))
 
     def settle(self) -> None:
         """Write the rows that are owed, as far as the index takes them."""

@@ -134,7 +134,7 @@ class Tape:
         self._last = packet
         if packet.is_keyframe and self._demand.any:
             self._check(packet.pts_s)
-        self._hear()
+        self._hear(packet.pts_s)
         # Without a keyframe before it nothing can be made of a packet.
         if self._past or self._file is not None or packet.is_keyframe:
             self._past.append(packet)
@@ -294,11 +294,12 @@ class Tape:
         if self.gap.since_s is not None:
             self._on_note(f"{self._camera} is recorded again; {self.gap.end(at_s):.1f} s are missing")
 
-    def _hear(self) -> None:
+    def _hear(self, now_s: float) -> None:
         """Mark what is recorded already of the events that have begun."""
         for hold in self._demand.news():
-            at = hold.from_s + self._offset_s
-            self._library.mark_since(hold.start_s + self._offset_s, hold.event_id, at)
+            start, at, end = (each_s + self._offset_s for each_s in (hold.start_s, hold.from_s, now_s))
+            # No later ones: a clock that was set back leaves recordings of the future.
+            self._library.mark_between(start, end, hold.event_id, at)
             for path, start_s, end_s in self._recent:
                 if start_s <= hold.from_s < end_s:
                     self._remember(hold.event_id, path)

@@ -313,7 +313,10 @@ def test_a_number_that_leaps_to_something_else_takes_no_label_along(tmp_path: Pa
     shown(desk, stay(10, 0.1, small))
     assert desk.board.refined("cam1") == {}
     shown(desk, stay(11, 1.0, small))
-    assert [each.bbox for each in desk.box.parcels] == [BOX, small[7]], "and it is asked about for itself"
+    first, second = desk.box.parcels
+    assert [first.bbox, second.bbox] == [BOX, small[7]], "and it is asked about for itself"
+    assert not desk.board.answer(first.track, LABEL), "what is said late of the former is not of this one"
+    assert desk.board.answer(second.track, LABEL)
     shown(desk, [*stay(21, 0.1, small), *stay(26, 1.0)])  # half a second later it may have come nearer
     assert len(desk.box.parcels) == 2
 

@@ -141,10 +141,11 @@ class Camera:
         return dict(self._drops)
 
     def end_events(self) -> None:
-        """Its picture is gone: whatever was seen in it is over, as far as anybody knows."""
+        """Its picture is gone: whatever was seen in it is over, as far as anybody knows. On the loop, which does not
+        wait for what is written down of it."""
         parts = self._parts
-        for follower in parts.followers if parts else ():
-            follower.interrupt()
+        if parts is not None:
+            asyncio.get_running_loop().run_in_executor(None, _interrupt, parts.followers)
 
     @property
     def detector(self) -> SwappableDetector | None:
@@ -265,6 +266,11 @@ class _NoListener:
 
     def window(self, snapshot: WindowSnapshot) -> None:
         """Never closed by itself."""
+
+
+def _interrupt(followers: Sequence[Follower]) -> None:
+    for follower in followers:
+        follower.interrupt()
 
 
 def _told(error: BaseException) -> str:

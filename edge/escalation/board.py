@@ -18,7 +18,7 @@ class Board:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._living: dict[str, tuple[str, int, set[int]]] = {}
+        self._living: dict[str, tuple[str, int, dict[int, int]]] = {}
         # bound as a whole, never changed: readers need no lock
         self._labels: dict[str, Mapping[int, Refinement]] = {}
 
@@ -29,22 +29,23 @@ class Board:
     def begin(self, camera: str, life: str, epoch: int = 0) -> None:
         """The camera's tracks begin anew; nothing known before is of any of them."""
         with self._lock:
-            self._living[camera] = (life, epoch, set())
+            self._living[camera] = (life, epoch, {})
             self._labels[camera] = _NOTHING
 
     def expect(self, track: TrackKey) -> None:
         """A living track was asked about; until it ends an answer is joined to it."""
         with self._lock:
             if (alive := self._alive(track)) is not None:
-                alive.add(track.track_id)
+                alive[track.track_id] = track.leaps
 
     def end(self, camera: str, life: str, track_ids: Collection[int]) -> None:
         """Tracks are over."""
         with self._lock:
-            known_life, _, alive = self._living.get(camera, ("", 0, set()))
+            known_life, _, alive = self._living.get(camera, ("", 0, {}))
             if known_life != life:
                 return
-            alive.difference_update(track_ids)
+            for track_id in track_ids:
+                alive.pop(track_id, None)
             labels = self._labels[camera]
             if not labels.keys().isdisjoint(track_ids):
                 left = {track: label for track, label in labels.items() if track not in track_ids}
@@ -60,7 +61,7 @@ class Board:
         """Join a label, if there is one, to its track; False when that is over."""
         with self._lock:
             alive = self._alive(track)
-            if alive is None or track.track_id not in alive:
+            if alive is None or alive.get(track.track_id) != track.leaps:
                 return False
             if refinement is None:
                 return True
@@ -68,7 +69,7 @@ class Board:
             self._labels[track.camera] = MappingProxyType(labels)
             return True
 
-    def _alive(self, track: TrackKey) -> set[int] | None:
-        """The living tracks among which this one counts; None when its time is over."""
-        life, epoch, alive = self._living.get(track.camera, ("", 0, set()))
+    def _alive(self, track: TrackKey) -> dict[int, int] | None:
+        """The living tracks among which this one counts, with their leaps; None when its time is over."""
+        life, epoch, alive = self._living.get(track.camera, ("", 0, {}))
         return alive if (life, epoch) == (track.life, track.epoch) else None

@@ -244,13 +244,13 @@ class Forwarder:
         if self._held == (first.id, holdup.cause):
             return
         self._held = (first.id, holdup.cause)
-        self._means.tally.by_cause("held", holdup.cause)
         if now_s >= self._held_again_at_s.get(holdup.cause, now_s):
             self._held_again_at_s[holdup.cause] = now_s + HELD_EVERY_S
             waiting = depth_of(self._means.outbox)
             self._means.home.held_back(
                 holdup.cause, f"crops wait: {waiting}; the next one may go in {holdup.wait_s:.1f} s"
             )
+        self._means.tally.by_cause("held", holdup.cause)
 
     def _begin(self, batch: Sequence[Waiting], request: Request, now_s: float) -> None:
         means = self._means

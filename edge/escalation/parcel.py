@@ -13,13 +13,15 @@ _LENGTH_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class TrackKey:
-    """Whose crop it is. ``life`` is drawn anew whenever a camera's tracker begins to count from the beginning, so
-    that no answer ever reaches another object that got the same number."""
+    """Whose crop it is. ``life`` is drawn anew whenever a camera's tracker begins to count from the beginning, and
+    ``leaps`` counts how often the number passed to something else within it, so that no answer ever reaches another
+    object that got the same number."""
 
     camera: str
     life: str
     epoch: int
     track_id: int
+    leaps: int = 0
 
 
 @dataclass(frozen=True, slots=True)

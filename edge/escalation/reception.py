@@ -75,10 +75,10 @@ class Reception:
 
     def gave_up(self, parcel: Parcel | None, cause: str, why: str) -> None:
         """From any thread; None for a crop that cannot be read any more."""
-        self._tally.by_cause("dropped", cause)
         about = {} if parcel is None else _about(parcel)
         with self._logging:
             self._log.write("drop", cause, why, **about)
+        self._tally.by_cause("dropped", cause)
 
     def held_back(self, limit: str, why: str) -> None:
         with self._logging:

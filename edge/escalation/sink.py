@@ -177,7 +177,7 @@ class EscalationSink:
         row, model = ready.candidate.row, sight.model
         return Parcel(
             key=self._new_key(),
-            track=self._key(ready.track.track_id, ready.epoch),
+            track=TrackKey(self._camera, self.life, ready.epoch, ready.track.track_id, ready.track.leaps),
             run=self._run,
             class_name=row.class_name,
             class_id=row.class_id,
@@ -196,6 +196,3 @@ class EscalationSink:
             deny=self._watch.settings.deny,
             blur_others=self._watch.settings.blur_others,
         )
-
-    def _key(self, track_id: int, epoch: int) -> TrackKey:
-        return TrackKey(self._camera, self.life, epoch, track_id)

@@ -69,6 +69,7 @@ class Followed:
     last_cause: Cause | None = None
     asked_as: set[str] = field(default_factory=set)
     seen_s: float = float("-inf")
+    leaps: int = 0
     missed_since_s: float | None = None
     votes: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     class_ids: dict[str, int] = field(default_factory=dict)
@@ -189,7 +190,7 @@ class TrackWatch:
             self._asked.tracks.pop(track.track_id, None)
             row = seen[track.track_id]
             self._tracks[track.track_id] = Followed(
-                track.track_id, row, row.confidence, since_s=now_s, denied=track.denied
+                track.track_id, row, row.confidence, since_s=now_s, denied=track.denied, leaps=track.leaps + 1
             )
         ready = [self._ready(track) for track in over if track.since_s is not None]
         return ready, [track.track_id for track in over]

@@ -19,6 +19,7 @@ class Recorder:
 
     def __init__(self, folder: Path, *, started_at: float | None = NOON, **settings: object) -> None:
         self.notes: list[str] = []
+        self.now = NOON + 1800
         self.index = RecordingIndex(folder)
         options = {name: settings.pop(name) for name in ("open_file", "buffer_bytes", "on_pause") if name in settings}
         self.settings = RecordSettings.model_validate({"mode": "continuous"} | settings)
@@ -28,7 +29,7 @@ class Recorder:
             self.index,
             started_at=lambda: started_at,
             on_note=self.notes.append,
-            clock=lambda: NOON + 3600,
+            clock=lambda: self.now,
             floor=DiskFloor(folder, self.settings.min_free_gb) if "min_free_gb" in settings else self.no_floor(folder),
             **options,  # type: ignore[arg-type] # the options' own types
         )

@@ -55,7 +55,22 @@ def test_without_the_sources_time_the_recorders_own_clock_counts(tmp_path: Path)
     one = Recorder(tmp_path, started_at=None)
     one.feed(packets(25))
     one.close()
-    assert files(tmp_path)[0].name == "13-00-00Z.mp4"
+    assert files(tmp_path)[0].name == "12-30-00Z.mp4"
+
+
+@pytest.mark.parametrize("started_at", [NOON, None])
+def test_a_clock_that_was_set_counts_from_the_next_file_on(tmp_path: Path, started_at: float | None) -> None:
+    """Under the time before it, a retention of days would take them at once."""
+    some = packets(60)
+    one = Recorder(tmp_path, segment_s=1, started_at=started_at)
+    one.feed(some[:25])
+    until(lambda: one.recorder.statistics().packets == 25)
+    one.now += 2 * 86_400
+    one.feed(some[25:])
+    one.close()
+    assert [path.parent.name for path in files(tmp_path)] == ["2026-01-01"] * 3 + ["2026-01-03"] * 3
+    first_after = one.index.find()[3]
+    assert first_after.started_at == pytest.approx(one.now, abs=1)
 
 
 def test_events_and_the_operator_reach_it_from_other_threads(tmp_path: Path) -> None:
@@ -197,7 +212,7 @@ from stream.recording.settings import RecordSettings
 from tests.recordings import NOON, packets
 folder = Path(sys.argv[1])
 settings = RecordSettings(mode="continuous", segment_s=3, min_free_gb=0)
-recorder = SegmentRecorder("cam1", settings, RecordingIndex(folder), started_at=lambda: NOON)
+recorder = SegmentRecorder("cam1", settings, RecordingIndex(folder), started_at=lambda: NOON, clock=lambda: NOON)
 recorder.start()
 some = packets(100, size=(320, 240))
 began_s = time.perf_counter()

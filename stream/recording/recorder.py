@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +22,10 @@ log = logging.getLogger(__name__)
 
 BUFFER_BYTES = 32_000_000
 """What may wait for the disk: half a minute of an 8 Mbit/s camera."""
+
+CLOCK_SET_S = 3600.0
+"""A wall clock this far from what was known has been set since, as on a machine that came up without the time: what is
+recorded under the old time would be deleted as too old. No packet waits so long."""
 
 TICK_S = 1.0
 """How often a recorder that gets nothing looks after its disk."""
@@ -61,9 +64,9 @@ class SegmentRecorder:
     A file plays under its final name at every moment, so it never has another one; the index says which one is still
     being written. Whatever the disk does, the callers are not made to wait.
 
-    ``started_at`` gives the wall clock of pts 0 in seconds since the epoch, None while it is unknown: then the
-    recorder's own clock at the first packet counts. Times of events are seconds on the frames' timeline.
-    ``on_pause`` is told when recording pauses, for a retention that may make room.
+    ``started_at`` gives the wall clock of pts 0 in seconds since the epoch, None while it is unknown: then, and when
+    the wall clock has been set since, the recorder's own ``clock`` counts. Times of events are seconds on the frames'
+    timeline. ``on_pause`` is told when recording pauses, for a retention that may make room.
     """
 
     def __init__(
@@ -201,9 +204,10 @@ class SegmentRecorder:
             self._tape.finish()
 
     def _wall_offset(self, packet: EncodedPacket) -> float:
-        started_at = self._started_at()
-        if started_at is not None and math.isfinite(started_at):
-            return started_at
-        if self._own_offset_s is None:
-            self._own_offset_s = self._clock() - packet.pts_s
-        return self._own_offset_s
+        """The wall clock at pts 0: as the source told, or as it was here once, until the clock is set."""
+        now_s = self._clock() - packet.pts_s
+        for known_s in (self._started_at(), self._own_offset_s):
+            if known_s is not None and abs(now_s - known_s) < CLOCK_SET_S:
+                return known_s
+        self._own_offset_s = now_s
+        return now_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
@@ -19,7 +20,7 @@ from edge.report import RunReport, SourceReport
 from edge.slots import SlotPlan
 from edge.station import Progress
 from stream.frame import ModelIdentity
-from stream.runtime import LoopThread
+from stream.runtime import LoopThread, without_collecting
 from stream.windows import WindowSnapshot
 from tests import clips
 from tests.clips import Clip
@@ -55,6 +56,17 @@ def test_a_run_without_a_reader_is_whole_and_delivered(tmp_path: Path) -> None:
     assert code == 0, said
     assert summary(tmp_path / "runs" / "run")["complete"] is True
     assert (tmp_path / "runs" / "mlflow.db").exists(), "it was delivered"
+
+
+def test_garbage_is_collected_again_after_the_start_also_after_one_that_failed() -> None:
+    try:
+        with pytest.raises(ImportError), without_collecting():
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 def test_a_signal_after_the_loops_end_is_kept_as_the_exit_code() -> None:

@@ -19,6 +19,9 @@ from tests.service_runs import Serving, encoded, frame_of
 
 pytestmark = pytest.mark.slow
 
+TRIAL_MS = 60_000
+"""A new model is tried on live pictures, which takes its time where the machine is busy."""
+
 VIEWER, OPERATOR = "view-token-0123456789", "operate-token-012345"
 
 
@@ -272,7 +275,7 @@ def test_a_model_that_is_refused_changes_nothing(visit: Visit, monkeypatch: pyte
     page.get_by_label("Model", exact=True).select_option("nanodet-g-416")
     visit.expect_refusal(422)
     visit.button("Take it").click()
-    page.locator(".trial.bad", has_text="too slow to take the place").wait_for()
+    page.locator(".trial.bad", has_text="too slow to take the place").wait_for(timeout=TRIAL_MS)
     page.get_by_label("What looks now").get_by_role("heading", name="nanodet-g-416-int8").wait_for()
 
 
@@ -286,7 +289,7 @@ def test_a_model_is_swapped_and_the_trial_told(visit: Visit, monkeypatch: pytest
     assert "80 classes" in using.inner_text()
     page.get_by_label("Model", exact=True).select_option("nanodet-g-416")
     visit.button("Take it").click()
-    told = page.locator(".trial").inner_text()
+    told = page.locator(".trial").inner_text(timeout=TRIAL_MS)
     assert "street: nanodet-g-416-int8 gave way to nanodet-g-416" in told
     assert "ms before" in told
     using.get_by_role("heading", name="nanodet-g-416", exact=True).wait_for()

@@ -107,8 +107,8 @@ class Gallery {
   #card(event) {
     const when = event.ended ? moment(event.begun) : `since ${moment(event.begun)}`;
     const words = el("span", { class: "event-words" },
-      el("strong", { text: event.class }), el("span", { text: percent(event.confidence) }),
-      el("span", { class: "soft", text: event.camera }), el("span", { class: event.ended ? "soft" : "now", text: when }));
+      el("span", {}, el("strong", { text: event.class }), el("span", { text: percent(event.confidence) })),
+      el("span", {}, el("span", { class: "soft", text: event.camera }), el("span", { class: event.ended ? "soft" : "now" }, !event.ended && el("span", { class: "roomy", text: "since " }), moment(event.begun))));
     return el("button", { type: "button", class: "event", onclick: () => this.#openCard(event), data: { event: event.id }, "aria-label": `${event.class} before ${event.camera}, ${when}` }, picture(event), words);
   }
 

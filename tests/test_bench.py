@@ -14,6 +14,7 @@ import pytest
 
 from edge.bench.bound import Bound
 from edge.bench.live import AgeSink
+from edge.bench.network import compare, splits
 from edge.bench.peers import peers
 from edge.bench.plot import draw
 from edge.bench.programs import FOLDER, Measured, Model, Program, Turn, in_turns, output_of, run_once
@@ -21,6 +22,7 @@ from edge.bench.publish import BEGIN, END, publish, tables
 from edge.bench.record import read_record, write_record
 from edge.bench.runs import whole_runs
 from edge.bench.sheets import PARTS, bound_fps, sheet_of, times_as_fast
+from models.matching import Agreement
 from stream.errors import OutputError, UsageError, VideoDiscoError
 from tests.commands import videodisco
 
@@ -42,6 +44,11 @@ def program(name: str, seconds: list[float], *, ours: bool = True, records: bool
         "cpu_s": seconds,
         "memory_mb": [250.0] * len(seconds),
     }
+
+
+def compare_figures() -> dict[str, Any]:
+    seen = Agreement(matched=9, only_first=1, only_second=1, score_drift=0.01, box_iou=0.98, box_drift_px=0.5)
+    return {"reference": "large", "other": "small", "confidence": 0.4, "pictures": 5} | seen.figures()
 
 
 def record() -> dict[str, Any]:
@@ -69,6 +76,7 @@ def record() -> dict[str, Any]:
             program("ultralytics predict", [6.0], ours=False, records=False),
             program("videodisco run", [3.0], records=False),
         ],
+        "agreement": compare_figures(),
         "start": [{"name": "videodisco --help", "seconds": [0.3]}],
         "memory": [{"name": "one camera", "memory_mb": [250.0]}],
     }
@@ -156,6 +164,19 @@ def test_a_sheet_of_runs_says_shares_and_ratios() -> None:
     # 100 frames in 2 s; the plain loop took 4 and 8 s; 2 cores allow 80 frames a second, 60 of which came steadily
     assert rows["videodisco run --save"] == ("2.0", "50.0", "3.00", "0.63", "0.75", "20.0", "250")
     assert rows["plain loop"][2:5] == ("1.00", "", "")
+
+
+def test_a_sheet_of_agreement_names_both_models() -> None:
+    sheet = sheet_of(record(), "agreement")
+    assert "large" in sheet.title
+    assert sheet.rows == [("small", "0.900", "10", "5", "0.98", "0.01", "0.5")]
+
+
+@pytest.mark.slow
+def test_two_builds_of_a_model_are_compared_on_a_clip(carphone_clip: Path) -> None:
+    same = compare(carphone_clip, "nanodet-g-416", "nanodet-g-416", "cpu", pictures=20)
+    assert (same["f1"], same["mean_box_drift_px"]) == (1.0, 0.0)
+    assert same["pictures"] == 20 <= same["boxes"]
 
 
 def test_live_figures_are_plain_values() -> None:
@@ -253,6 +274,13 @@ def test_the_plain_loop_and_ours_tell_of_every_frame(carphone_clip: Path) -> Non
         assert turn.frames == 120
         assert turn.steady_fps and turn.loop_fps and turn.loop_fps < turn.steady_fps
         assert turn.memory_mb and 150 < turn.memory_mb < 600
+
+
+@pytest.mark.slow
+def test_the_network_alone_is_timed_in_every_split(carphone_clip: Path) -> None:
+    seen = splits(carphone_clip, "nanodet-g-416-int8", "cpu")
+    assert "1 x 1 thread" in seen
+    assert all(fps > 0 for fps in seen.values())
 
 
 @pytest.mark.slow

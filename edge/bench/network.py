@@ -48,8 +48,9 @@ def splits(clip: Path, model: str, device: str = "auto") -> dict[str, float]:
     return best
 
 
-def compare(clip: Path, reference: str, other: str, device: str = "auto") -> dict[str, Any]:
-    """How far the boxes of ``other`` are those of ``reference``, at the confidence of a run, as plain values.
+def compare(clip: Path, reference: str, other: str, device: str = "auto", pictures: int = PICTURES) -> dict[str, Any]:
+    """How far the boxes of ``other`` are those of ``reference`` in so many pictures, at the confidence of a run, as
+    plain values.
 
     Raises:
         UsageError: they know different classes.
@@ -57,10 +58,9 @@ def compare(clip: Path, reference: str, other: str, device: str = "auto") -> dic
     first, second = (_load(model, device, SlotPlan(1, usable_cores())) for model in (reference, other))
     if first.names != second.names:
         raise UsageError(f"{reference} and {other} know different classes: their boxes cannot be compared")
-    pairs = list(zip(_found(clip, first), _found(clip, second), strict=True))
+    pairs = list(zip(_found(clip, first, pictures), _found(clip, second, pictures), strict=True))
     seen, confidence = agreement_above(pairs, DEFAULT_CONFIDENCE)
-    named = {"reference": first.identity.name, "other": second.identity.name, "confidence": confidence}
-    return named | {"pictures": len(pairs)} | seen.figures()
+    return {"confidence": confidence, "pictures": len(pairs)} | seen.figures()
 
 
 def _load(model: str, device: str, plan: SlotPlan) -> LoadedModel:
@@ -68,10 +68,10 @@ def _load(model: str, device: str, plan: SlotPlan) -> LoadedModel:
     return LoadedModel(find(model, ANY_MODEL), settings, plan)
 
 
-def _found(clip: Path, loaded: LoadedModel) -> list[Boxes]:
+def _found(clip: Path, loaded: LoadedModel, wanted: int) -> list[Boxes]:
     """What it finds, in pixels of the clip."""
     found = []
-    for frame in spread(clip, PICTURES, loaded.view):
+    for frame in spread(clip, wanted, loaded.view):
         pixels = _pixels(frame)
         boxes = boxes_of(loaded.session(*pixels.shape[:2]), pixels)
         if frame.letterbox is not None:

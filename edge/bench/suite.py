@@ -111,7 +111,8 @@ class Suite:
             return _figures(in_turns(runs.large_camera(large, self._model, self._device), CAMERA_TURNS))
 
     def _agreement(self) -> dict[str, Any]:
-        return network.compare(self._clip, self._reference.word, self._model.word, self._device)
+        seen = network.compare(self._clip, self._reference.word, self._model.word, self._device)
+        return {"reference": self._reference.name, "other": self._model.name} | seen
 
     def _live(self) -> Any:
         program = runs.live(self._clip, self._model, self._device, self._asked.live_s)

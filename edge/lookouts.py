@@ -67,7 +67,12 @@ class Lookouts:
 
             own = {name: camera.escalate for name, camera in settings.cameras.items()}
             self._escalation = Escalation(
-                settings.escalation, folder, home(), cameras=own, on_answer=self._readers.tell
+                settings.escalation,
+                folder,
+                home(),
+                cameras=own,
+                on_answer=self._readers.tell,
+                on_former=tell_record,
             )
         if settings.dataset.enabled:
             from stream.dataset.collector import Collector
@@ -119,6 +124,13 @@ class Lookouts:
             self._escalation.close(within_s)
         if self._collector is not None:
             self._collector.close()
+
+
+def tell_record(answer: Answer, label: Refinement) -> None:
+    """Into the events of the run that saw it, if that is still there."""
+    from edge.events.former import FormerEvents
+
+    FormerEvents(Path(answer.run), []).refine(answer.track.camera, answer.track.track_id, answer.frame_time_s, label)
 
 
 class Readers:

@@ -61,6 +61,7 @@ class House:
         values: dict[str, Any] = {"enabled": True, "shadow": False, "url": url, "client": QUICK | client}
         cameras = known.pop("cameras", {})
         values |= {"budget": {"requests_per_s": None} | budget} | known
+        self.former: list[tuple[str, str]] = []
         self.told: list[tuple[Answer, Refinement | None]] = []
         self.escalation = Escalation(
             EscalationSettings.model_validate(values),
@@ -68,6 +69,7 @@ class House:
             self.home,
             cameras=cameras,
             on_answer=lambda answer, label: self.told.append((answer, label)),
+            on_former=lambda answer, label: self.former.append((answer.key, label.label)),
             luck=lambda: 0.5,
         )
         if start:
@@ -381,6 +383,7 @@ def test_what_was_left_is_sent_at_the_next_start_to_the_same_address_only(tmp_pa
         assert sorted(home.keys_in_file()) == keys(1, 2, 3), "in the folder of the run that saw them"
         assert third.keys_in_file() == []
         assert third.told == []
+        assert sorted(third.former) == [(key, "fine dog") for key in keys(1, 2, 3)]
 
 
 @pytest.mark.parametrize(
@@ -439,6 +442,7 @@ def test_an_answer_that_did_not_reach_its_file_is_written_at_the_next_start_once
             again.wait_for(lambda figures: figures.refined == 1)
         text = path.read_text()
         assert [text.count(f'"key":"{key}"') for key in keys(1, 2)] == [1, 1]
+        assert sorted(key for key, _ in again.former) == keys(1, 2), "nobody knows how far it had come"
         assert store.unwritten() == []
         store.close()
 

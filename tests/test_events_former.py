@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from edge.escalation.results import Verdict, answer_to
 from edge.events.former import FormerEvents
 from edge.events.settings import EventSettings
 from edge.events.sink import EventsSink
+from edge.lookouts import tell_record
 from stream.frame import Refinement
-from tests.escalation import lines
+from tests.escalation import lines, parcel
 from tests.events import FPS, STARTED_AT, Heard, Suffixes, frame, standing_at
 from tests.results import source
 
@@ -83,6 +85,15 @@ def test_it_is_said_once_and_torn_lines_do_no_harm(tmp_path: Path) -> None:
         record.refine("cam1", 7, STARTED_AT + 0.5, SAID)
     text = (tmp_path / "events.jsonl").read_text()
     assert text.count("courier") == 1
+
+
+def test_the_events_of_another_run_hear_of_it_where_that_run_still_is(tmp_path: Path) -> None:
+    life(tmp_path, STARTED_AT)
+    known: dict[str, Any] = {"class_name": "person", "frame_time_s": STARTED_AT + 0.5}
+    for folder in (tmp_path, tmp_path / "gone"):
+        tell_record(answer_to(parcel(7, run=str(folder), **known), Verdict("courier", 0.81), 1.0), SAID)
+    assert events(tmp_path)[-1]["refined"] == WIRED
+    assert not (tmp_path / "gone").exists()
 
 
 def test_a_folder_without_events_is_no_trouble(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from edge.escalation.outbox import Outbox, depth_of
 from edge.escalation.parcel import Parcel
 from edge.escalation.permit import Permit
 from edge.escalation.policy import Policy
-from edge.escalation.reception import AnswerListener, Reception
+from edge.escalation.reception import AnswerListener, FormerListener, Reception
 from edge.escalation.refinements import REFINEMENTS
 from edge.escalation.results import ResultStore
 from edge.escalation.settings import CameraEscalation, EscalationSettings, is_in_the_open
@@ -68,6 +68,7 @@ class Escalation:
         without_counterpart: Collection[str] = WITHOUT_COUNTERPART,
         cameras: Mapping[str, CameraEscalation | None] = MappingProxyType({}),
         on_answer: AnswerListener = lambda _answer, _label: None,
+        on_former: FormerListener = lambda _answer, _label: None,
         luck: Callable[[], float] = random.random,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -90,6 +91,7 @@ class Escalation:
                 self._tally,
                 self._permit,
                 on_answer,
+                on_former,
                 luck=luck,
                 wall_clock=wall_clock,
             )
@@ -161,6 +163,7 @@ class _Office:
         tally: Tally,
         permit: Permit,
         on_answer: AnswerListener,
+        on_former: FormerListener,
         *,
         luck: Callable[[], float],
         wall_clock: Callable[[], float],
@@ -177,6 +180,7 @@ class _Office:
             self._results,
             DecisionLog(folder, wall_clock=wall_clock),
             on_answer,
+            on_former=on_former,
             least_shown=settings.min_label_confidence,
         )
         self.outbox = Outbox(state, settings.url, settings.spool, on_drop=self._tell_dropped, wall_clock=wall_clock)

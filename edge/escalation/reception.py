@@ -17,6 +17,9 @@ AnswerListener = Callable[[Answer, Refinement | None], None]
 """Told of each answer for this run, and of its label where it is sure enough to be shown; on the loop's thread, must
 return at once."""
 
+FormerListener = Callable[[Answer, Refinement], None]
+"""Told of labels for what another run, or this one before it was killed, has seen; on the loop's thread."""
+
 AGREES_FROM = 0.5
 """More of the probability lies on names of the edge's class than on all others."""
 
@@ -47,6 +50,7 @@ class Reception:
         log: DecisionLog,
         on_answer: AnswerListener,
         *,
+        on_former: FormerListener,
         least_shown: float,
     ) -> None:
         self._run = run
@@ -55,12 +59,14 @@ class Reception:
         self._results = results
         self._log = log
         self._on_answer = on_answer
+        self._on_former = on_former
         self._least_shown = least_shown
         self._logging = threading.Lock()
 
     def welcome(self, answers: Sequence[Answer]) -> None:
         ours = [each for each in answers if each.run == self._run]
         living = self._joined(ours)
+        self._tell_former([each for each in answers if each.run != self._run])
         write_refinements(answers, {each.key for each in answers} - living)
         self._results.set_written([each.key for each in answers])
 
@@ -71,6 +77,7 @@ class Reception:
         """Write down what a process could not any more that died between the answer and its line."""
         unwritten = self._results.unwritten()
         write_missing_refinements(unwritten)
+        self._tell_former(unwritten)
         self._results.set_written([each.key for each in unwritten])
 
     def gave_up(self, parcel: Parcel | None, cause: str, why: str) -> None:
@@ -92,6 +99,11 @@ class Reception:
     def close(self) -> None:
         with self._logging:
             self._log.close()
+
+    def _tell_former(self, answers: Sequence[Answer]) -> None:
+        for each in answers:
+            if (label := shown_label(each, self._least_shown)) is not None:
+                self._on_former(each, label)
 
     def _joined(self, answers: Sequence[Answer]) -> set[str]:
         """The keys of those whose tracks live, and wear their label now if it is worth it."""

@@ -17,13 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
+import cv2
 import numpy as np
 import psutil
 import typer
@@ -53,6 +54,8 @@ class Load:
     latencies_s: list[float] = field(default_factory=list)
     service_cpu_s: float = 0.0
     client_cpu_s: float = 0.0
+    camera_frames: float = 0.0
+    camera_lost: float = 0.0
 
     @property
     def answered(self) -> int:
@@ -68,6 +71,7 @@ class Load:
 
 def cpu_seconds_of_a_picture(jpeg: bytes, seconds: float = BOUND_S) -> float:
     """CPU seconds to decode, scale, look at and understand ``jpeg``, in one thread."""
+    cv2.setNumThreads(1)
     settings = DetectorSettings()
     detector = OnnxDetector(LoadedModel(find(settings.model, TrustSettings()), settings, SlotPlan(1, 1)), settings)
     header = read_header(jpeg, max_pixels=1 << 30)
@@ -126,13 +130,29 @@ async def measure(port: int, process: psutil.Process, jpeg: bytes, clients: int,
         f"POST /detect HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
     )
     request, load = head.encode() + jpeg, Load(clients)
+    cameras = await _camera_figures(port)
     before, own_s, begun_s = process.cpu_times(), time.process_time(), time.monotonic()
     await asyncio.gather(*(_keep_asking(port, request, load, begun_s + seconds) for _ in range(clients)))
     after = process.cpu_times()
     load.seconds = time.monotonic() - begun_s
     load.service_cpu_s = after.user + after.system - before.user - before.system
     load.client_cpu_s = time.process_time() - own_s
+    load.camera_frames, load.camera_lost = (
+        now - then for now, then in zip(await _camera_figures(port), cameras, strict=True)
+    )
     return load
+
+
+async def _camera_figures(port: int) -> tuple[float, float]:
+    """How many pictures of cameras there were, and how many were not looked at."""
+    client = await _Client.connected(port)
+    text = await client.read(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    client.close()
+    sums: dict[str, float] = defaultdict(float)
+    for line in text.splitlines():
+        name, _, value = line.rpartition(" ")
+        sums[name.partition("{")[0]] += float(value) if name.startswith("videodisco_frames_") else 0
+    return sums["videodisco_frames_total"], sums["videodisco_frames_dropped_total"]
 
 
 async def _keep_asking(port: int, request: bytes, load: Load, until_s: float) -> None:
@@ -161,10 +181,17 @@ class _Client:
 
     async def ask(self, request: bytes) -> tuple[int, float]:
         """Status, and how many seconds to wait when it says so."""
+        head, _ = await self._answer(request)
+        return int(head[9:12]), float(_number(head, b"retry-after:"))
+
+    async def read(self, request: bytes) -> str:
+        """The body of the answer."""
+        return (await self._answer(request))[1].decode()
+
+    async def _answer(self, request: bytes) -> tuple[bytes, bytes]:
         self._writer.write(request)
         head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
-        await self._reader.readexactly(_number(head, b"content-length:"))
-        return int(head[9:12]), float(_number(head, b"retry-after:"))
+        return head, await self._reader.readexactly(_number(head, b"content-length:"))
 
     def close(self) -> None:
         self._writer.close()
@@ -200,6 +227,15 @@ async def _measure_all(
             load = await measure(port, process, jpeg, count, seconds)
             after_s = await asyncio.to_thread(cpu_seconds_of_a_picture, jpeg)
             typer.echo(_line(load, (before_s + after_s) / 2))
+            if sources:
+                typer.echo(_camera_line(load))
+
+
+def _camera_line(load: Load) -> str:
+    return (
+        f"    cameras: {load.camera_frames / load.seconds:.2f} pictures a second, "
+        f"{load.camera_lost / load.seconds:.2f} of them not looked at"
+    )
 
 
 def _line(load: Load, picture_s: float) -> str:

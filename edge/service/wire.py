@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict
 
 from pydantic import Field, RootModel
@@ -55,12 +56,11 @@ def detections_of(result: FrameResult) -> tuple[DetectionAnswer, ...]:
     """The boxes of a result, the surest first."""
     rows = sorted(rounded_rows(result), key=lambda row: row.confidence, reverse=True)
     return tuple(
-        DetectionAnswer.model_construct(
-            class_name=row.class_name, class_id=row.class_id, confidence=row.confidence, bbox=row.xyxy
-        )
+        DetectionAnswer(class_name=row.class_name, class_id=row.class_id, confidence=row.confidence, bbox=row.xyxy)
         for row in rows
     )
 
 
+@functools.lru_cache(maxsize=16)
 def model_answer(identity: ModelIdentity) -> ModelAnswer:
     return ModelAnswer(**asdict(identity))

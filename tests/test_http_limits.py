@@ -280,6 +280,15 @@ async def test_two_hundred_silent_clients_do_not_keep_a_good_one_waiting(loop: s
 
 
 @on_loop
+async def test_two_hundred_bodies_that_never_end_do_not_keep_a_good_one_out() -> None:
+    async with running() as at, AsyncExitStack() as stack:
+        for number in range(200):
+            await stack.enter_async_context(at.socket(POST % 1000 + b"x", source=f"127.0.1.{1 + number % 20}"))
+        await uploads_running(at, 200)
+        assert (await at.ask("POST", "/detect", data=b"1", headers=JPEG)).status == 200
+
+
+@on_loop
 async def test_one_client_takes_only_its_share() -> None:
     demo = Demo()
     async with running(demo, limits={"sockets": 40, "sockets_per_client": 3}) as at, AsyncExitStack() as stack:

@@ -111,7 +111,7 @@ class LimitSettings(Settings):
         10, ge=1, le=10_000, description="After so many wrong tokens a client has to wait."
     )
     uploads: int = Field(
-        64, ge=1, le=10_000, description="Bodies that are received at once; never more than half of sockets."
+        256, ge=1, le=10_000, description="Bodies that are received at once; never more than half of sockets."
     )
     uploads_mb: float = Field(
         256, gt=0, le=1_000_000, allow_inf_nan=False, description="And in MiB, together; one body always fits."

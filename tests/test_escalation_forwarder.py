@@ -173,7 +173,8 @@ def test_only_what_the_contract_lists_goes_out(tmp_path: Path) -> None:
 
 
 def test_the_most_valuable_go_first_and_of_equal_ones_the_newest(tmp_path: Path) -> None:
-    with RefineServer() as server, house(tmp_path, server.url, start=False, client={"batch": 2}) as home:
+    known: dict[str, Any] = {"client": {"batch": 2}, "budget": {"in_flight": 1}}
+    with RefineServer() as server, house(tmp_path, server.url, start=False, **known) as home:
         home.put(1, 2, 3, 4, 5, 6, value=lambda number: float(number % 3))
         home.office.start()
         home.wait_for(all_done(6))

@@ -320,7 +320,7 @@ def test_errors_of_single_crops(tmp_path: Path) -> None:
     with RefineServer(behave) as server, house(tmp_path, server.url, start=False) as home:
         home.put(1, 2, 3)
         home.office.start()
-        figures = home.wait_for(lambda figures: figures.refined == 2 and figures.errors == 1)
+        figures = home.wait_for(lambda figures: (figures.refined, figures.errors, figures.spooled) == (2, 1, 0))
         assert figures.failures == {"deadline": 1}
         assert sorted(home.keys_in_store()) == keys(1, 2, 3)
         said = {line["key"]: line for line in lines(home.folder / "refinements.jsonl")}

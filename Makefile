@@ -33,7 +33,7 @@ demo-cloud: $(VENV)/demo system
 	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/runs/mlflow.db"
 
 test: $(VENV)/dev system clips parts
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

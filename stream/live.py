@@ -87,15 +87,17 @@ class BackgroundPlanner:
         size = (width, height)
         if size not in self._views:
             self._views[size] = None
-            threading.Thread(target=self._get_ready, args=size, name=f"ready:{self._name}", daemon=True).start()
+            self._begin(size)
         return self._views[size]
 
     def refresh(self) -> None:
         """The detector wants to see something else from now on; what was known counts until it is ready for that."""
-        for width, height in tuple(self._views):
-            threading.Thread(
-                target=self._get_ready, args=(width, height), name=f"ready:{self._name}", daemon=True
-            ).start()
+        for size in tuple(self._views):
+            self._begin(size)
+
+    def _begin(self, size: tuple[int, int]) -> None:
+        # Not a daemon: a process that ends while a library opens a model in it is aborted by the library's own code.
+        threading.Thread(target=self._get_ready, args=size, name=f"ready:{self._name}").start()
 
     def _get_ready(self, width: int, height: int) -> None:
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -401,3 +403,20 @@ def test_a_model_that_cannot_be_made_ready_ends_the_pipeline_with_its_error() ->
 
     with pytest.raises(ModelError, match="not enough memory"):
         run(play, looker=Unready(), source=Planning())
+
+
+ENDS_EARLY = """
+import time
+from stream.live import BackgroundPlanner
+
+def opening(width, height):
+    time.sleep(0.3)
+    print("opened", flush=True)
+
+BackgroundPlanner(opening, "cam")(64, 48)
+"""
+
+
+def test_a_process_that_ends_does_not_leave_while_a_library_opens_a_model() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDS_EARLY], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "opened\n")

@@ -35,9 +35,9 @@ class VirtualScreen:
         png = self._run("import", "-window", "root", "png:-")
         return np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), np.uint8)
 
-    def shot_when(self, wanted: Callable[[Pixels], bool]) -> Pixels:
+    def shot_when(self, wanted: Callable[[Pixels], bool], within_s: float = DEADLINE_S) -> Pixels:
         """The first picture of the screen that is as wanted. Raises AssertionError when none comes."""
-        deadline_s = time.monotonic() + DEADLINE_S
+        deadline_s = time.monotonic() + within_s
         while time.monotonic() < deadline_s:
             picture = self.shot()
             if wanted(picture):

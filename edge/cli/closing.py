@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.table import Table
 
 from edge.cli.console import Terminal
+from edge.cli.execute import Interrupts
 from edge.report import RunReport, SourceReport
 
 STAGES = ("decode", "preprocess", "queue", "inference", "postprocess", "track", "total", "draw", "encode")
@@ -23,6 +25,17 @@ def print_report(report: RunReport, console: Terminal, errors: Terminal) -> None
     troubles = [sentence for source in report.sources for sentence in _troubles(source)]
     for sentence in dict.fromkeys([*troubles, *report.errors]):
         errors.print(f"videodisco: {sentence}")
+
+
+def deliver(
+    code: int, deliver_rest: Callable[[], str], interrupts: Interrupts, console: Terminal, errors: Terminal
+) -> None:
+    """Let MLflow have what ``deliver_rest`` still owes it; a signal meanwhile ends the process with ``code``."""
+    interrupts.leave_at_once_with(code)
+    with console.status("delivering to MLflow"):
+        waiting = deliver_rest()
+    if waiting:
+        errors.print(f"videodisco: {waiting}")
 
 
 def _headline(report: RunReport) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 
-from edge.cli.closing import print_report
+from edge.cli.closing import deliver, print_report
 from edge.cli.console import Terminal
 from edge.cli.execute import Interrupts
 from edge.cli.progress import ProgressDisplay
@@ -27,11 +27,7 @@ def run_files(settings: RunSettings, *, quiet: bool) -> int:
     errors = Terminal(stderr=True, soft_wrap=True)
     print_report(report, Terminal(quiet=quiet, soft_wrap=True), errors)
     code = interrupts.exit_code if interrupts.exit_code is not None else report.exit_code
-    interrupts.leave_at_once_with(code)
-    with console.status("delivering to MLflow"):
-        waiting = station.deliver()
-    if waiting:
-        errors.print(f"videodisco: {waiting}")
+    deliver(code, station.deliver, interrupts, console, errors)
     return code
 
 

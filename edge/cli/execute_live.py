@@ -11,7 +11,7 @@ from types import FrameType
 
 from edge.cameras.snapshot import write_snapshot
 from edge.cameras.station import CameraStation
-from edge.cli.closing import print_report
+from edge.cli.closing import deliver, print_report
 from edge.cli.console import Terminal
 from edge.cli.execute import Interrupts
 from edge.cli.live_display import LiveDisplay
@@ -44,11 +44,7 @@ def run_cameras(settings: RunSettings, *, show: bool, reload: Reload | None, qui
         report = _watch(station, loop, display, _window(station, loop, console) if show else None)
     print_report(report, Terminal(quiet=quiet, soft_wrap=True), errors)
     code = interrupts.exit_code if interrupts.exit_code is not None else report.exit_code
-    interrupts.leave_at_once_with(code)
-    with console.status("delivering to MLflow"):
-        waiting = station.deliver()
-    if waiting:
-        errors.print(f"videodisco: {waiting}")
+    deliver(code, station.deliver, interrupts, console, errors)
     return code
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import cv2
 
-from edge.cli.closing import print_report
+from edge.cli.closing import deliver, print_report
 from edge.cli.console import Terminal
 from edge.cli.execute import SWITCH_INTERVAL_S, Interrupts, set_up_logging
 from edge.cli.live_display import told
@@ -47,11 +47,7 @@ def serve_from_terminal(config: Path | None, options: Mapping[str, Any], *, quie
     if report is None or program.hub.station is None:
         return code
     print_report(report, Terminal(quiet=quiet, soft_wrap=True), errors)
-    interrupts.leave_at_once_with(code)
-    with console.status("delivering to MLflow"):
-        waiting = program.hub.station.deliver()
-    if waiting:
-        errors.print(f"videodisco: {waiting}")
+    deliver(code, program.hub.station.deliver, interrupts, console, errors)
     return code
 
 

@@ -18,11 +18,7 @@ from stream.overlay import Overlay
 from stream.packets import EncodedPacket, VideoTrack
 from stream.recording.recorder import SegmentRecorder
 from stream.sinks.mp4 import Encoding, PictureEncoder, track_timescale
-from stream.sinks.recorder import padded_to_even
-
-
-def _ignore_stage(stage: str, seconds: float) -> None:
-    """For a recording whose stages nobody counts."""
+from stream.sinks.recorder import ignore_stage, padded_to_even
 
 
 class AnnotatedSink:
@@ -42,7 +38,7 @@ class AnnotatedSink:
         overlay: Overlay,
         *,
         encoding: Encoding | None = None,
-        on_stage: Callable[[str, float], None] = _ignore_stage,
+        on_stage: Callable[[str, float], None] = ignore_stage,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._recorder = recorder

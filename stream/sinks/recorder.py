@@ -24,7 +24,7 @@ from stream.sinks.sound import Sound
 _log = logging.getLogger(__name__)
 
 
-def _ignore_stage(stage: str, seconds: float) -> None:
+def ignore_stage(stage: str, seconds: float) -> None:
     """For a recorder whose stages nobody counts."""
 
 
@@ -49,7 +49,7 @@ class VideoSink:
         *,
         encoding: Encoding | None = None,
         zero_based: bool = False,
-        on_stage: Callable[[str, float], None] = _ignore_stage,
+        on_stage: Callable[[str, float], None] = ignore_stage,
         on_note: Callable[[str], None] = _log.warning,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:

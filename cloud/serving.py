@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import logging
 import os
@@ -31,8 +30,6 @@ SWITCH_INTERVAL_S = 0.001
 """How long a thread may keep the interpreter while others ask for it: a worker that is out of onnxruntime for a moment
 shall not wait Python's 5 ms for the loop."""
 
-_POLL_S = 0.25
-
 
 def read_settings(config: Path | None, options: Mapping[str, Any], token: str | None) -> CloudSettings:
     """The settings of ``config`` with all options that were given laid over them.
@@ -55,15 +52,15 @@ def serve(settings: CloudSettings, *, debug: bool) -> int:
     cv2.setNumThreads(1)  # crops are small, and decoded side by side already
     refiner = make_refiner(settings)
     with LoopThread() as loop:
-        service = loop.submit(_made(settings, refiner)).result()
+        service = loop.run(_made(settings, refiner))
         stop = SignalStop(service.stop, loop, lambda: _end_within(END_S + _delivery_s(settings)))
         try:
-            loop.submit(service.start()).result()
+            loop.run(service.start())
         except BaseException:
-            loop.submit(service.close()).result()
+            loop.run(service.close())
             raise
         _say(f"videodisco cloud: {refiner.model.name} refines on {', '.join(service.addresses)}")
-        _wait(loop.submit(service.run()))
+        loop.run(service.run())
     code = EXIT_DONE if stop.exit_code is None else stop.exit_code
     stop.leave_at_once_with(code)
     if waiting := service.deliver():
@@ -86,14 +83,6 @@ def _end_within(seconds: float) -> None:
     watchdog = threading.Timer(seconds, os._exit, [EXIT_SIGTERM])
     watchdog.daemon = True
     watchdog.start()
-
-
-def _wait(running: concurrent.futures.Future[None]) -> None:
-    """Wait on the main thread, in steps: a signal is handled between two of them."""
-    while not running.done():
-        with contextlib.suppress(concurrent.futures.TimeoutError):
-            running.exception(_POLL_S)
-    running.result()
 
 
 def _set_up_logging(*, debug: bool) -> None:

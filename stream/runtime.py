@@ -22,6 +22,9 @@ EXIT_CODES = {signal.SIGINT: EXIT_SIGINT, signal.SIGTERM: EXIT_SIGTERM}
 if hasattr(signal, "SIGHUP"):  # a terminal that is closed; Windows has no such signal
     EXIT_CODES[signal.SIGHUP] = EXIT_SIGHUP
 
+LOOK_EVERY_S = 0.1
+"""How often the main thread looks whether a signal has come while it waits."""
+
 T = TypeVar("T")
 
 
@@ -56,6 +59,17 @@ class LoopThread:
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run ``coroutine`` on the loop."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run ``coroutine`` on the loop and wait for its outcome, on the main thread, which acts on signals meanwhile.
+
+        It does not wait for good: the system may hand a signal to any thread, and nothing would wake this one, on
+        which alone Python calls the handler.
+        """
+        running = self.submit(coroutine)
+        while not running.done():
+            concurrent.futures.wait([running], LOOK_EVERY_S)
+        return running.result()
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
         """Call ``function`` on the loop soon; safe from a signal handler."""

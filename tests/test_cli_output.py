@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
 import io
 import os
 import signal
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any, cast
 
@@ -79,6 +82,25 @@ def test_a_signal_after_the_loops_end_is_kept_as_the_exit_code() -> None:
     finally:
         for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
             signal.signal(number, handler)
+
+
+def test_a_signal_that_reaches_another_thread_is_acted_on() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    stopped = asyncio.Event()
+
+    async def until_stopped() -> bool:
+        waiting = threading.Thread(target=lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM))
+        asyncio.get_running_loop().call_later(0.1, waiting.start)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), 5)
+        return stopped.is_set()
+
+    try:
+        with LoopThread() as loop:
+            Interrupts(stopped.set, loop, Terminal(file=io.StringIO()))
+            assert loop.run(until_stopped())
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def report_of(folder: Path, output: Path) -> RunReport:

@@ -39,10 +39,10 @@ def serve_from_terminal(config: Path | None, options: Mapping[str, Any], *, quie
     console = Terminal(stderr=True, quiet=quiet, soft_wrap=True)
     errors = Terminal(stderr=True, soft_wrap=True)
     with LoopThread() as loop:
-        program = loop.submit(_made(settings, document, console, errors)).result()
+        program = loop.run(_made(settings, document, console, errors))
         interrupts = Interrupts(program.stop, loop, console)
         _reload_on_sighup(program, document, loop, console, errors)
-        report = loop.submit(program.run()).result()
+        report = loop.run(program.run())
     code = interrupts.exit_code if interrupts.exit_code is not None else _exit_code(report)
     if report is None or program.hub.station is None:
         return code

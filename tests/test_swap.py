@@ -105,6 +105,18 @@ def test_a_model_is_not_refused_for_its_first_look_though_there_is_one_picture_o
     assert trial.pictures == 1
 
 
+class HeldUp(Named):
+    """Takes long for its first dozen pictures, as one does beside whatever else the machine is at."""
+
+    def detect(self, frame: Frame) -> Detected:
+        self.takes_s = 0.0 if len(self.seen) >= 12 else 0.06
+        return super().detect(frame)
+
+
+def test_a_model_is_not_refused_for_looks_that_were_held_up() -> None:
+    assert try_out(HeldUp("new"), Named("old"), [GREY]).new_s < 0.05
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Slow enough that a busy machine has time for each frame.

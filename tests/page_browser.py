@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,7 +75,14 @@ class Visit:
 
     def until(self, script: str, argument: object = None) -> Any:
         """Wait until a script says something true, and return that."""
-        return self.page.wait_for_function(script, arg=argument, timeout=WAIT_MS).json_value()
+        deadline_s = time.monotonic() + WAIT_MS / 1e3
+        while time.monotonic() < deadline_s:
+            # A promise is true for Playwright, whatever comes of it: then it is asked again.
+            said = self.page.wait_for_function(script, arg=argument, timeout=WAIT_MS).json_value()
+            if said:
+                return said
+            self.page.wait_for_timeout(100)
+        raise AssertionError(f"it never became true: {script}")
 
     def button(self, name: str, within: Locator | None = None) -> Locator:
         return (within or self.page).get_by_role("button", name=name, exact=True)

@@ -160,7 +160,7 @@ def test_all_cameras_are_tiles_with_state_rate_and_age(visit: Visit) -> None:
     assert "dim" in str(gate.get_attribute("class"))
     assert "nothing listens at 127.0.0.1:9" in gate.locator(".veil").inner_text()
     assert re.fullmatch(r"since \d\d:\d\d:\d\d", gate.locator(".veil-for").inner_text())
-    assert page.get_by_text("1 of 2 cameras live").is_visible()
+    page.get_by_text("1 of 2 cameras live").wait_for()
 
 
 def test_who_comes_later_sees_since_when_a_camera_is_away(browser: Any, service: Serving) -> None:
@@ -238,7 +238,7 @@ def test_a_camera_opens_by_the_keyboard_and_tells_how_it_is(visit: Visit) -> Non
     story = page.locator('[aria-live="polite"]', has_text="Offline since")
     story.wait_for()
     assert "nothing listens at 127.0.0.1:9" in story.inner_text()
-    assert page.locator(".stage .veil").is_visible()
+    page.locator(".stage .veil").wait_for()
     page.keyboard.press("ArrowRight")
     page.get_by_role("heading", name="street", level=1).wait_for()
 

@@ -166,7 +166,7 @@ def test_a_clip_that_no_browser_plays_is_said_so_beside_its_picture(visit: Visit
     page.goto(f"{service.url}/#/events?event={done}")
     dialog = page.get_by_role("dialog", name="person before street")
     dialog.get_by_role("alert").filter(has_text="This browser cannot play what the camera encodes").wait_for()
-    assert dialog.locator("img").is_visible()
+    dialog.locator("img").wait_for()
     page.unroute("**/clip")
     page.route("**/clip", lambda route: route.fulfill(status=404, body=b""))
     visit.expect_refusal(404)
@@ -228,7 +228,7 @@ def test_numbers_show_rates_latencies_and_stages(visit: Visit) -> None:
     page.get_by_label("Camera").select_option("street")
     stages = page.get_by_role("region", name="Stages since the start")
     stages.get_by_role("cell", name="inference").wait_for()
-    assert page.locator(".counter", has_text="cameras live").locator("b").inner_text() == "1 of 1"
+    page.locator(".counter", has_text="cameras live").locator("b", has_text="1 of 1").wait_for()
 
 
 def test_everybody_is_led_to_mlflow_where_its_page_is_known(
@@ -354,7 +354,7 @@ def test_drawing_ends_without_a_keyboard_and_is_not_lost_by_leaving(visit: Visit
     dialog = page.get_by_role("dialog", name="Leave without saving?")
     visit.button("Cancel", dialog).click()
     page.wait_for_url("**#/zones/street")  # the address is put back once the dialog has gone
-    assert page.locator(".zone-item", has_text="by touch").is_visible()
+    page.locator(".zone-item", has_text="by touch").wait_for()
     page.get_by_role("link", name="Events").click()
     visit.button("Leave", dialog).click()
     page.get_by_role("heading", name="Events", level=1).wait_for()
@@ -403,7 +403,7 @@ def test_whoever_comes_has_to_log_in(browser: Any, closed: Serving) -> None:
         page.get_by_label("Token").fill(VIEWER)
         page.keyboard.press("Enter")
         page.get_by_role("heading", name="Live").wait_for()
-        assert page.get_by_text("screen (view)").is_visible()
+        page.get_by_text("screen (view)").wait_for()
         page.get_by_text("Somebody with the role operate can add one.").wait_for()
         assert not visit.button("Add camera").count(), "who may only look is offered nothing else"
         visit.button("Log out").click()

@@ -32,6 +32,8 @@ LIGHT = [
 ]
 COMMANDS = {
     "run.py",
+    "serve.py",
+    "dataset.py",
     "probe.py",
     "quantize.py",
     "cameras.py",

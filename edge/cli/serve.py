@@ -43,7 +43,10 @@ def serve(
     Runs until Ctrl-C; SIGHUP reads the configuration again. Exit codes: 0 done, 2 usage or output, 4 model refused,
     5 ended with losses, 130 Ctrl-C.
     """
-    from edge.cli.execute_serve import serve_from_terminal
+    from stream.runtime import without_collecting
+
+    with without_collecting():
+        from edge.cli.execute_serve import serve_from_terminal
 
     options: dict[str, Any] = {
         "sources": tuple(sources) if sources else None,

@@ -30,6 +30,7 @@ from edge.events.publish.post import NotDeliveredError, Target, post, retry_afte
 from edge.events.publish.webhook import WebhookPublisher, WebhookStatistics, open_spool
 from edge.events.settings import WebhookSettings
 from stream.errors import SinkError, UsageError
+from stream.spool import Item, Spool
 from tests.events import change
 from tests.hook_server import Hook, HookServer, answer
 
@@ -273,6 +274,29 @@ def test_closing_tells_what_waits(tmp_path: Path, server: HookServer) -> None:
     one.close(5.0)
     assert told(server.hooks) == list(range(30))
     assert one.statistics().waiting == 0
+
+
+def test_what_comes_between_a_look_and_the_close_is_told(
+    tmp_path: Path, server: HookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = publisher(tmp_path, server.url)
+    peek = Spool.peek
+    looked, may_go_on = threading.Event(), threading.Event()
+
+    def peek_and_wait(spool: Spool, most: int, topic: str) -> list[Item]:
+        items = peek(spool, most, topic)
+        if not looked.is_set():
+            looked.set()
+            may_go_on.wait(5)
+        return items
+
+    monkeypatch.setattr(Spool, "peek", peek_and_wait)
+    one.start()
+    assert looked.wait(5)
+    one.publish(change("new", 7))
+    threading.Timer(0.2, may_go_on.set).start()
+    one.close(5.0)
+    assert told(server.hooks) == [7]
 
 
 def test_two_processes_take_turns(tmp_path: Path, server: HookServer, made: list[WebhookPublisher]) -> None:

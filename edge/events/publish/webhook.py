@@ -123,8 +123,11 @@ class WebhookPublisher:
 
     def _work(self) -> None:
         try:
-            while (self._round() or not self._closing.is_set()) and not self._left_behind.is_set():
-                pass
+            closing = more = False
+            # The last round begins after the close: what was published just before it is told as well.
+            while (more or not closing) and not self._left_behind.is_set():
+                closing = self._closing.is_set()
+                more = self._round()
         finally:
             self._turn.release()
 
@@ -143,7 +146,7 @@ class WebhookPublisher:
             self._say_of_spool(exc)
             self._closing.wait(POLL_S)
             return False
-        if not items:
+        if not items and not self._closing.is_set():
             self._wake.wait(POLL_S)
             self._wake.clear()
         return bool(items)

@@ -16,7 +16,7 @@ DEMO_CLIP = $(shell $(BIN)/python -c "from importlib.metadata import files; prin
 YOLO := .cache/nudenet/nudenet/320n.onnx
 CLIPS := .cache/opencv-doc/usr/share/doc/opencv-doc/examples/data/vtest.avi
 
-.PHONY: demo demo-cloud test test-again check bench bench-peers soak clean system clips parts
+.PHONY: demo demo-cloud test check bench bench-peers soak clean system clips parts
 
 demo: $(VENV)/demo system
 	$(BIN)/videodisco run "$(DEMO_CLIP)" --save --project runs --name demo $(DEMO_FLAGS)
@@ -34,10 +34,6 @@ demo-cloud: $(VENV)/demo system
 
 test: $(VENV)/dev system clips parts
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
-
-# What failed beside other tests, once more and alone: many of them are about real time, and two cores are few.
-test-again: $(VENV)/dev system clips parts
-	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(PYTEST_FLAGS)
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -106,7 +106,7 @@ def test_a_boundary_may_be_quoted_and_odd() -> None:
         b"nothing",
         b"--XX",
         b"--XX\r\n",
-        b"--XXX\r\n",
+        b"--XXZ\r\n",
         FIELD,
         FIELD + b"1",
         FIELD + b"1\r\n--X",

@@ -1,4 +1,4 @@
-"""A minute and a half of four cameras, of which one flaps and one is hostile."""
+"""Two minutes of four cameras, of which one flaps and one is hostile."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.soak import RATE, STEADY, soak
 def test_bad_neighbours_take_nothing_from_good_cameras_and_memory_stays_flat() -> None:
     if not available():
         missing("GStreamer's RTSP server", "install Debian's gir1.2-gst-rtsp-server-1.0 and python3-gi")
-    soaked = soak(90, part_s=30)
+    soaked = soak(120, part_s=30)
     for name in STEADY:
         assert len(soaked.rates[name]) >= 2
         assert all(abs(rate - RATE) / RATE <= 0.05 for rate in soaked.rates[name]), soaked.rates

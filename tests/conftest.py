@@ -7,6 +7,12 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A property is about values, not about how fast this machine is just now; and the same change has the same examples
+# everywhere. Others are looked for with --hypothesis-profile=default.
+settings.register_profile("house", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 CACHE = Path(__file__).parent.parent / ".cache"
 VTEST_FOLDERS = (

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import logging
+import socket
 import ssl
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from contextlib import suppress
 from email.utils import formatdate
 from itertools import cycle
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -32,7 +34,7 @@ from edge.events.settings import WebhookSettings
 from stream.errors import SinkError, UsageError
 from stream.spool import Item, Spool
 from tests.events import change
-from tests.hook_server import Hook, HookServer, answer
+from tests.hook_server import WAIT_S, Hook, HookServer, answer
 
 SECRET = "s3cret"  # noqa: S105 - it is to be looked for in what is shown
 
@@ -49,12 +51,12 @@ def made(tmp_path: Path) -> Iterator[list[WebhookPublisher]]:
     publishers: list[WebhookPublisher] = []
     yield publishers
     for each in publishers:
-        each.close(2.0)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("webhook")]
+        each.close(WAIT_S)
+    assert not [each for each in publishers if each._thread.is_alive()]
 
 
 def publisher(folder: Path, url: str, *, luck: float = 0.02, **known: Any) -> WebhookPublisher:
-    settings = WebhookSettings(**{"url": url, "secret": SECRET, "timeout_s": 2.0, **known})
+    settings = WebhookSettings(**{"url": url, "secret": SECRET, "timeout_s": WAIT_S, **known})
     return WebhookPublisher(settings, open_spool(folder), luck=lambda: luck)
 
 
@@ -70,15 +72,15 @@ def told(hooks: list[Hook]) -> list[int]:
     return list(dict.fromkeys(json.loads(hook.body)["track_id"] for hook in hooks))
 
 
-def wait_until(true: Any, within_s: float = 5.0) -> None:
-    deadline_s = time.monotonic() + within_s
+def wait_until(true: Any) -> None:
+    deadline_s = time.monotonic() + WAIT_S
     while not true():
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
 
 
 def test_a_change_is_posted_and_signed(tmp_path: Path, server: HookServer, made: list[WebhookPublisher]) -> None:
-    one = started(made, tmp_path, server.url + "?key=1")
+    one, begun_s = started(made, tmp_path, server.url + "?key=1"), int(time.time())
     one.publish(change("update", 3, sequence=2))
     (hook,) = server.wait_for(lambda hooks: len(hooks) == 1)
     assert hook.path == "/hook?key=1"
@@ -86,7 +88,7 @@ def test_a_change_is_posted_and_signed(tmp_path: Path, server: HookServer, made:
     assert hook.headers["Content-Type"] == "application/json"
     assert hook.headers["X-VideoDisco-Delivery"] == "1700000000003-abc-2"
     timestamp = hook.headers["X-VideoDisco-Timestamp"]
-    assert abs(int(timestamp) - time.time()) < 5
+    assert begun_s <= int(timestamp) <= time.time()
     expected = hmac.new(SECRET.encode(), f"{timestamp}.".encode() + hook.body, hashlib.sha256).hexdigest()
     assert hook.headers["X-VideoDisco-Signature"] == f"sha256={expected}"
     wait_until(lambda: one.statistics() == WebhookStatistics(delivered=1, refused=0, dropped=0, waiting=0))
@@ -217,14 +219,30 @@ def test_a_server_that_takes_its_time_is_left(server: HookServer, how: str) -> N
     begun_s = time.monotonic()
     with pytest.raises(NotDeliveredError):
         post(Target.of(server.url), b"{}", {}, timeout_s=0.4, now_s=0.0)
-    assert time.monotonic() - begun_s < 0.8
+    assert time.monotonic() - begun_s < 10, "the server goes on for twice as long at least"
+
+
+def test_whose_time_is_up_is_said_to_be_late_whatever_it_broke_off(
+    server: HookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits hears of the cut connection at once, perhaps before the thread that cut it comes any further."""
+    hang_up = socket.socket.shutdown
+
+    def hang_up_and_stay(connection: socket.socket, how: int) -> None:
+        hang_up(connection, how)
+        time.sleep(0.1)
+
+    server.drip_s = 0.05
+    server.behave = lambda hook: b"HTTP/1.1 200 OK\r\n"
+    monkeypatch.setattr("edge.events.publish.post.socket.socket.shutdown", hang_up_and_stay)
+    with pytest.raises(NotDeliveredError, match="no answer in time"):
+        post(Target.of(server.url), b"{}", {}, timeout_s=0.2, now_s=0.0)
 
 
 def test_a_huge_answer_is_not_read(server: HookServer) -> None:
     server.behave = lambda hook: answer(200, body=b"x" * 50_000_000)
-    begun_s = time.monotonic()
-    assert post(Target.of(server.url), b"{}", {}, timeout_s=5.0, now_s=0.0).status == 200
-    assert time.monotonic() - begun_s < 1.0
+    assert post(Target.of(server.url), b"{}", {}, timeout_s=WAIT_S, now_s=0.0).status == 200
+    server.wait_for(lambda _: server.cut_short == 1)
 
 
 def test_a_queue_survives_its_process(tmp_path: Path, server: HookServer, made: list[WebhookPublisher]) -> None:
@@ -251,19 +269,22 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_what_is_not_told_in_time_stays(tmp_path: Path, server: HookServer, made: list[WebhookPublisher]) -> None:
     server.behave = lambda hook: None
-    one = publisher(tmp_path, server.url, timeout_s=0.6)
+    one = publisher(tmp_path, server.url)
     one.start()
     for number in range(3):
         one.publish(change("new", number))
     server.wait_for(lambda hooks: len(hooks) == 1)
     begun_s = time.monotonic()
     one.close(0.2)
-    assert time.monotonic() - begun_s < 0.5
+    assert time.monotonic() - begun_s < WAIT_S / 2, "the answer is not waited for"
     one.publish(change("new", 9))  # after the end nothing is taken
+    server.stop()
+    one._thread.join(WAIT_S)
     server.behave = lambda hook: answer()
-    one._thread.join(3)
-    started(made, tmp_path, server.url)
+    server.start()
+    other = started(made, tmp_path, server.url)
     assert told(server.wait_for(lambda hooks: len(hooks) == 4)) == [0, 1, 2]
+    wait_until(lambda: other.statistics() == WebhookStatistics(delivered=3, refused=0, dropped=0, waiting=0))
 
 
 def test_closing_tells_what_waits(tmp_path: Path, server: HookServer) -> None:
@@ -271,7 +292,7 @@ def test_closing_tells_what_waits(tmp_path: Path, server: HookServer) -> None:
     one.start()
     for number in range(30):
         one.publish(change("new", number))
-    one.close(5.0)
+    one.close(WAIT_S)
     assert told(server.hooks) == list(range(30))
     assert one.statistics().waiting == 0
 
@@ -287,15 +308,15 @@ def test_what_comes_between_a_look_and_the_close_is_told(
         items = peek(spool, most, topic)
         if not looked.is_set():
             looked.set()
-            may_go_on.wait(5)
+            may_go_on.wait(WAIT_S)
         return items
 
     monkeypatch.setattr(Spool, "peek", peek_and_wait)
     one.start()
-    assert looked.wait(5)
+    assert looked.wait(WAIT_S)
     one.publish(change("new", 7))
     threading.Timer(0.2, may_go_on.set).start()
-    one.close(5.0)
+    one.close(WAIT_S)
     assert told(server.hooks) == [7]
 
 
@@ -308,21 +329,22 @@ def test_two_processes_take_turns(tmp_path: Path, server: HookServer, made: list
     assert [json.loads(hook.body)["track_id"] for hook in hooks] == list(range(20))
     made.remove(first)
     made.remove(second)
-    first.close(2.0)
+    first.close(WAIT_S)
     second.publish(change("new", 99))
     assert 99 in told(server.wait_for(lambda hooks: len(hooks) == 21))
-    second.close(2.0)
+    second.close(WAIT_S)
 
 
 def test_publishing_takes_no_time(tmp_path: Path, server: HookServer, made: list[WebhookPublisher]) -> None:
     server.behave = lambda hook: None
     one = started(made, tmp_path, server.url)
-    longest_s = 0.0
+    took_s = []
     for number in range(200):
         begun_s = time.monotonic()
         one.publish(change("new", number))
-        longest_s = max(longest_s, time.monotonic() - begun_s)
-    assert longest_s < 1.0  # and the server has not even answered the first
+        took_s.append(time.monotonic() - begun_s)
+    assert one.statistics().waiting == 200, "the server has not even answered the first"
+    assert median(took_s) < 1.0
     server.stop()
 
 
@@ -380,8 +402,8 @@ def test_a_certificate_must_be_trusted(tmp_path: Path) -> None:
     server = TlsServer(context).start()
     url = server.url.replace("http:", "https:")
     with pytest.raises(NotDeliveredError, match="its certificate is not trusted"):
-        post(Target.of(url), b"{}", {}, timeout_s=2.0, now_s=0.0)
-    assert post(Target.of(url, certificate), b"{}", {}, timeout_s=2.0, now_s=0.0).status == 200
+        post(Target.of(url), b"{}", {}, timeout_s=WAIT_S, now_s=0.0)
+    assert post(Target.of(url, certificate), b"{}", {}, timeout_s=WAIT_S, now_s=0.0).status == 200
     server.stop()
     settings = WebhookSettings(url=url, ca_file=tmp_path / "none.pem")
     with pytest.raises(UsageError, match=r"cannot use the certificates .*none\.pem: no such file"):
@@ -396,17 +418,20 @@ class TlsServer(HookServer):
         self.context = context
 
     def _serve(self, client: Any) -> None:
-        with suppress(ssl.SSLError), client, self.context.wrap_socket(client, server_side=True) as encrypted:
+        with suppress(OSError), client, self.context.wrap_socket(client, server_side=True) as encrypted:
             super()._serve(encrypted)
 
 
-@pytest.mark.parametrize(
-    ("url", "reason"),
-    [("http://127.0.0.1:9/", "connection refused"), ("http://nowhere.invalid/", "its name is not known")],
-)
-def test_reasons(url: str, reason: str) -> None:
-    with pytest.raises(NotDeliveredError, match=reason):
-        post(Target.of(url), b"", {}, timeout_s=5.0, now_s=0.0)
+def test_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NotDeliveredError, match="connection refused"):
+        post(Target.of("http://127.0.0.1:9/"), b"", {}, timeout_s=WAIT_S, now_s=0.0)
+
+    def unknown(*_: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(NotDeliveredError, match="its name is not known"):
+        post(Target.of("http://nowhere.invalid/"), b"", {}, timeout_s=WAIT_S, now_s=0.0)
 
 
 @pytest.mark.parametrize(
@@ -436,18 +461,21 @@ def test_back_off_grows_is_bounded_and_is_by_luck(failures: int, luck: float) ->
 
 def test_all_who_are_told(tmp_path: Path, server: HookServer) -> None:
     other = HookServer(behave=lambda hook: None).start()
-    hooks = [WebhookSettings(url=server.url), WebhookSettings(url=other.url, timeout_s=1.0)]
+    hooks = [WebhookSettings(url=each.url, timeout_s=WAIT_S) for each in (server, other)]
     publishers = Publishers(hooks, None, tmp_path)
     publishers.start()
     publishers.publish(change())
-    server.wait_for(lambda hooks: len(hooks) == 1)
+    other.wait_for(lambda hooks: len(hooks) == 1)
+    wait_until(lambda: publishers.statistics().webhooks["1:127.0.0.1"].waiting == 0)
     begun_s = time.monotonic()
-    publishers.close(0.5)
-    assert time.monotonic() - begun_s < 1.0
+    publishers.close(0.2)
+    assert time.monotonic() - begun_s < WAIT_S / 2, "an answer that does not come is not waited for"
     statistics = publishers.statistics()
     assert statistics.mqtt is None
     assert {name: each.waiting for name, each in statistics.webhooks.items()} == {"1:127.0.0.1": 0, "2:127.0.0.1": 1}
     other.stop()
+    for each in publishers._webhooks:
+        each._thread.join(WAIT_S)
     with pytest.raises(UsageError, match=r"^two webhooks have the same url, that of 127\.0\.0\.1; leave one out$"):
         Publishers([hooks[0], hooks[0]], None, tmp_path)
     assert oct((tmp_path / "events" / "webhooks.db").stat().st_mode)[-3:] == "600"

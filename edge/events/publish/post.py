@@ -67,13 +67,14 @@ def post(target: Target, body: bytes, headers: Mapping[str, str], timeout_s: flo
     """
     connection = _connection(target, timeout_s)
     # Timeouts of sockets are for one read each: a server that drips would never meet one.
-    deadline = threading.Timer(timeout_s, _cut, (connection,))
+    too_late = threading.Event()
+    deadline = threading.Timer(timeout_s, _cut, (connection, too_late))
     deadline.daemon = True
     deadline.start()
     try:
         sent = dict(headers) | ({"Authorization": target.authorization} if target.authorization else {})
         connection.connect()
-        if deadline.finished.is_set():
+        if too_late.is_set():
             raise TimeoutError
         connection.request("POST", target.path, body=body, headers=sent)
         response = connection.getresponse()
@@ -81,7 +82,7 @@ def post(target: Target, body: bytes, headers: Mapping[str, str], timeout_s: flo
         with suppress(OSError, http.client.HTTPException):
             response.read(MOST_ANSWER_BYTES)
     except (OSError, http.client.HTTPException, ValueError) as exc:
-        raise NotDeliveredError(_reason(exc, timed_out=deadline.finished.is_set())) from exc
+        raise NotDeliveredError(_reason(exc, timed_out=too_late.is_set())) from exc
     finally:
         deadline.cancel()
         connection.close()
@@ -106,9 +107,10 @@ def _connection(target: Target, timeout_s: float) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(target.host, target.port, timeout=timeout_s)
 
 
-def _cut(connection: http.client.HTTPConnection) -> None:
+def _cut(connection: http.client.HTTPConnection, too_late: threading.Event) -> None:
     """End whatever the connection waits for. The socket's own method, for that of TLS would end the encryption first
     and leave what comes next readable."""
+    too_late.set()  # before that, for who waits may look at once
     with suppress(OSError, AttributeError, TypeError):
         socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 

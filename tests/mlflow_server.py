@@ -21,12 +21,31 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-class MlflowServer:
-    """``mlflow server`` with its store in ``folder``; ``start`` and ``kill`` may alternate."""
+class ReservedPort:
+    """A port that refuses connections until a server of ours listens at it, and that nobody else is given.
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
+    The server may bind it as well, for both say that they reuse the address.
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", 0))
+        self.number = int(self._socket.getsockname()[1])
+
+    def __enter__(self) -> ReservedPort:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+
+class MlflowServer:
+    """``mlflow server`` at ``port`` with its store in ``folder``."""
+
+    def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
-        self.port = port if port is not None else free_port()
+        self.port = port
         self.store_uri = f"sqlite:///{folder / 'server.db'}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -34,12 +53,8 @@ class MlflowServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        self.launch()
-        self.wait()
-
     def launch(self) -> None:
+        """Start it; it answers some seconds later."""
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--backend-store-uri", self.store_uri, "--artifacts-destination", str(self.folder / "artifacts")]
         command += ["--workers", "1"]
@@ -50,6 +65,7 @@ class MlflowServer:
             )
 
     def wait(self) -> None:
+        """Until it answers."""
         deadline_s = time.monotonic() + START_DEADLINE_S
         while not self._answers():
             if time.monotonic() > deadline_s or self._process is None or self._process.poll() is not None:
@@ -81,7 +97,7 @@ class Gate:
     def __init__(self, behind_port: int) -> None:
         self.mode = "forward"
         self.connections = 0
-        self._behind_port = behind_port
+        self.behind_port = behind_port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = []
         self._thread = threading.Thread(target=self._accept, name="gate", daemon=True)
@@ -118,7 +134,7 @@ class Gate:
 
     def _forward(self, client: socket.socket) -> None:
         try:
-            server = socket.create_connection(("127.0.0.1", self._behind_port))
+            server = socket.create_connection(("127.0.0.1", self.behind_port))
         except OSError:
             client.close()
             return

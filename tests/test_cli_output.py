@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +24,7 @@ from edge.report import RunReport, SourceReport
 from edge.slots import SlotPlan
 from edge.station import Progress
 from stream.frame import ModelIdentity
-from stream.runtime import LoopThread, without_collecting
+from stream.runtime import EXIT_CODES, LoopThread, without_collecting
 from stream.windows import WindowSnapshot
 from tests import clips
 from tests.clips import Clip
@@ -38,7 +39,13 @@ def to_nobody(cwd: Path, *arguments: str | Path) -> tuple[int, str]:
     os.close(read)
     try:
         done = subprocess.run(
-            command(*arguments), cwd=cwd, env=environment(), stdout=write, stderr=subprocess.PIPE, text=True, timeout=60
+            command(*arguments),
+            cwd=cwd,
+            env=environment(),
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=100,
         )
     finally:
         os.close(write)
@@ -55,7 +62,8 @@ def test_a_reader_that_left_is_no_failure(tmp_path: Path, arguments: tuple[str, 
 @pytest.mark.slow
 def test_a_run_without_a_reader_is_whole_and_delivered(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "clip.mp4", Clip(frames=5))
-    code, said = to_nobody(tmp_path, "run", clip, "--mlflow-wait")
+    (tmp_path / "patient.yaml").write_text("mlflow: {flush_s: 60}\n")
+    code, said = to_nobody(tmp_path, "run", clip, "--config", "patient.yaml", "--mlflow-wait")
     assert code == 0, said
     assert summary(tmp_path / "runs" / "run")["complete"] is True
     assert (tmp_path / "runs" / "mlflow.db").exists(), "it was delivered"
@@ -72,35 +80,37 @@ def test_garbage_is_collected_again_after_the_start_also_after_one_that_failed()
         gc.unfreeze()
 
 
+@pytest.fixture
+def _signals_as_before() -> Iterator[None]:
+    """A second signal would end the tests, whichever of them it is meant for."""
+    before = {number: signal.getsignal(number) for number in EXIT_CODES}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_signals_as_before")
 def test_a_signal_after_the_loops_end_is_kept_as_the_exit_code() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    try:
-        with LoopThread() as loop:
-            interrupts = Interrupts(lambda: None, loop, Terminal(file=io.StringIO()))
-        signal.raise_signal(signal.SIGINT)
-        assert interrupts.exit_code == 130
-    finally:
-        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
-            signal.signal(number, handler)
+    with LoopThread() as loop:
+        interrupts = Interrupts(lambda: None, loop, Terminal(file=io.StringIO()))
+    signal.raise_signal(signal.SIGINT)
+    assert interrupts.exit_code == 130
 
 
+@pytest.mark.usefixtures("_signals_as_before")
 def test_a_signal_that_reaches_another_thread_is_acted_on() -> None:
-    before = signal.getsignal(signal.SIGTERM)
     stopped = asyncio.Event()
 
     async def until_stopped() -> bool:
         waiting = threading.Thread(target=lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM))
         asyncio.get_running_loop().call_later(0.1, waiting.start)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopped.wait(), 5)
+            await asyncio.wait_for(stopped.wait(), 60)
         return stopped.is_set()
 
-    try:
-        with LoopThread() as loop:
-            Interrupts(stopped.set, loop, Terminal(file=io.StringIO()))
-            assert loop.run(until_stopped())
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with LoopThread() as loop:
+        Interrupts(stopped.set, loop, Terminal(file=io.StringIO()))
+        assert loop.run(until_stopped())
 
 
 def report_of(folder: Path, output: Path) -> RunReport:

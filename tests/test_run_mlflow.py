@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import socket
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
+from stream.home import home
 from stream.locks import is_held
+from stream.telemetry.journal import open_spool
 from tests import clips
 from tests.clips import Clip
-from tests.commands import predictions, videodisco
+from tests.commands import Ended, command, environment, predictions, videodisco
+from tests.mlflow_server import ReservedPort
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,6 +30,7 @@ pytestmark = [
 ]
 
 PATIENCE_S = 60.0
+COURIER = "stream.telemetry.courier"
 
 
 @pytest.fixture
@@ -33,13 +38,25 @@ def clip(tmp_path: Path) -> Path:
     return clips.write_clip(tmp_path / "clip.mp4", Clip(frames=60))
 
 
+@pytest.fixture
+def patient(tmp_path: Path) -> Path:
+    """A configuration for machines on which a delivery takes longer than a user would wait."""
+    config = tmp_path / "patient.yaml"
+    config.write_text(f"mlflow: {{flush_s: {PATIENCE_S}}}\n")
+    return config
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, f"waited in vain until {what}"
+        time.sleep(0.05)
+
+
 def wait_for_courier() -> None:
     """Until the child that a run left behind has done its work."""
-    lock = Path(os.environ["VIDEODISCO_HOME"]) / "mlflow" / "courier.lock"
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not lock.exists() or is_held(lock):
-        assert time.monotonic() < deadline_s, "the courier does not end"
-        time.sleep(0.1)
+    wait_for(lambda: open_spool(home(), max_bytes=1_000_000).depth() == 0, "all is delivered")
+    wait_for(lambda: not is_held(home() / "mlflow" / "courier.lock"), "the courier has ended")
 
 
 def only_run(project: Path) -> tuple[MlflowClient, Run]:
@@ -52,8 +69,8 @@ def only_run(project: Path) -> tuple[MlflowClient, Run]:
     return client, run
 
 
-def test_everything_is_there_when_the_run_waited_for_it(clip: Path, tmp_path: Path) -> None:
-    done = videodisco("run", clip, "--save", "--quiet", "--mlflow-wait", cwd=tmp_path)
+def test_everything_is_there_when_the_run_waited_for_it(clip: Path, patient: Path, tmp_path: Path) -> None:
+    done = videodisco("run", clip, "--save", "--quiet", "--config", patient, "--mlflow-wait", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     client, run = only_run(tmp_path / "runs")
     assert run.info.status == "FINISHED"
@@ -99,13 +116,28 @@ def test_a_run_that_does_not_wait_is_delivered_all_the_same(clip: Path, tmp_path
     assert run.data.metrics["summary/fps/out"] > 0
 
 
-def test_without_a_server_the_run_is_whole_and_its_records_wait(clip: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        uri = f"http://user:pa55word@127.0.0.1:{free.getsockname()[1]}"
-    config = tmp_path / "c.yaml"
-    config.write_text(f"mlflow: {{uri: '{uri}', wait: true, flush_s: 8}}\n")
-    done = videodisco("run", clip, "--quiet", "--config", config, cwd=tmp_path)
+def courier_of(run: subprocess.Popen[str]) -> psutil.Process:
+    (courier,) = [each for each in psutil.Process(run.pid).children() if COURIER in each.cmdline()]
+    return courier
+
+
+def test_without_a_server_the_run_is_whole_and_its_records_wait(clip: Path, patient: Path, tmp_path: Path) -> None:
+    with ReservedPort() as nobodys:
+        uri = f"http://user:pa55word@127.0.0.1:{nobodys.number}"
+        options = ("--quiet", "--config", patient, "--mlflow-uri", uri, "--mlflow-wait")
+        run = subprocess.Popen(
+            command("run", clip, *options),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        log = home() / "mlflow" / "courier.log"
+        wait_for(lambda: log.exists() and log.read_text().count("not now") > 1, "it was tried again")
+        courier_of(run).kill()  # the run waits no longer than somebody tries
+        out, err = run.communicate(timeout=PATIENCE_S)
+    done = Ended(run.returncode, out, err)
     assert done.code == 0
     assert len(predictions(tmp_path / "runs" / "run")) == 60
     assert "records of this run wait in" in done.sentence

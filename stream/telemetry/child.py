@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 # A courier that was told to stop is given this long to end by itself.
 STOP_GRACE_S = 1.0
 
+# What it said last has come when its output ends, which a child of its own might hold open.
+LAST_WORDS_S = 5.0
+
 # What the courier's libraries say goes to a file for the curious, begun anew when it has grown beyond this.
 LOG_LIMIT_BYTES = 1_000_000
 
@@ -40,6 +43,7 @@ class CourierProcess:
         self._session = session
         self._shown_destination = shown_destination
         self._process: subprocess.Popen[bytes] | None = None
+        self._listener: threading.Thread | None = None
         self._warned = False
 
     def is_running(self) -> bool:
@@ -61,9 +65,10 @@ class CourierProcess:
                 cwd=self._spool_path.parent,
                 start_new_session=True,
             )
-        listener = threading.Thread(target=self._listen, args=(self._process.stdout,), name="mlflow-courier-reports")
-        listener.daemon = True
-        listener.start()
+        self._listener = threading.Thread(
+            target=self._listen, args=(self._process.stdout,), name="mlflow-courier-reports", daemon=True
+        )
+        self._listener.start()
 
     def nudge(self) -> None:
         """Say that the spool holds something new."""
@@ -93,6 +98,8 @@ class CourierProcess:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if self._listener is not None:
+            self._listener.join(LAST_WORDS_S)
         self._release()
 
     def _release(self) -> None:

@@ -38,6 +38,9 @@ MAX_AGE_S = 30 * 86400.0
 # How long the end of a run waits for its last records to reach the disk: first for room in the queue, then at the end.
 LAST_RECORDS_S = 5.0
 
+# The same where the end of a run is told to wait less than this for delivery.
+LEAST_WAIT_S = 1.0
+
 # A courier that ended by itself is not started again sooner than this.
 RESTART_DELAY_S = 60.0
 
@@ -183,7 +186,7 @@ class Journal:
             return Delivery(complete=True)
         if deadline_s > time.monotonic():
             self.start_courier()
-        self._stop(self._thread, max(deadline_s, time.monotonic() + 1.0))
+        self._stop(self._thread, max(deadline_s, time.monotonic() + LEAST_WAIT_S))
         self._courier.finish(deadline_s)
         delivery = self._delivery()
         self._lock.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -16,9 +17,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import missing
-from tests.mlflow_server import free_port
+from tests.ports import HeldPort
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 class Broker:
@@ -26,10 +27,14 @@ class Broker:
     that what they missed while it was away reaches them."""
 
     def __init__(self, folder: Path, *extra: str) -> None:
-        self.port = free_port()
+        self._port = HeldPort()
         self._folder = folder
         self._extra = extra
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def port(self) -> int:
+        return self._port.number
 
     def start(self) -> Broker:
         program = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/opt/homebrew/sbin")
@@ -37,7 +42,7 @@ class Broker:
             missing("mosquitto", "install it: apt-get install mosquitto")
         configuration = self._folder / "mosquitto.conf"
         lines = [f"listener {self.port} 127.0.0.1", "persistence true", f"persistence_location {self._folder}/"]
-        lines += ["autosave_interval 1", "autosave_on_changes true", "user root"]
+        lines += ["autosave_interval 1", "autosave_on_changes true", "user root", "max_queued_messages 0"]
         configuration.write_text("\n".join([*lines, *(self._extra or ["allow_anonymous true"])]) + "\n")
         with (self._folder / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen([str(program), "-c", str(configuration)], stdout=log, stderr=log)
@@ -61,6 +66,7 @@ class Broker:
         """Nothing is answered any more, and no connection closed."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def thaw(self) -> None:
         assert self._process is not None

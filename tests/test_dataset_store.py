@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from stream.dataset import checking
 from stream.dataset.checking import LEFT_BEHIND_S, Findings
 from stream.dataset.checking import verify as verify_at
 from stream.dataset.collector import encode
@@ -281,6 +282,21 @@ def test_verify_finds_and_repairs(store: Store) -> None:
     assert verify(store) == Findings(checked=4)
     assert in_store(store) == on_disk(store) == set(hashes[2:])
     assert len(list(store.folder.glob("images/*/*"))) == 8
+
+
+def test_a_picture_that_goes_and_comes_back_while_it_is_looked_at_is_sound(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = put(store, 1)
+    hash_of = checking._hash_of
+
+    def gone_at_first(path: Path) -> str | None:
+        monkeypatch.setattr(checking, "_hash_of", hash_of)
+        assert path == store.picture_path(kept.sha256)
+        return None
+
+    monkeypatch.setattr(checking, "_hash_of", gone_at_first)
+    assert verify(store) == Findings(checked=1)
 
 
 @pytest.mark.parametrize("record", [b"", b"{}", b"[1]", b'{"sha256":"other"}', b"\xff\xfe"])

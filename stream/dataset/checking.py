@@ -66,6 +66,8 @@ def _check_row(store: Store, sha256: str, found: Findings, *, repair: bool) -> N
             found.checked -= 1  # pruned meanwhile
             return
         actual = _hash_of(store.picture_path(sha256))
+        if actual == sha256 and _record_of(store, sha256) is not None:
+            return  # it went and came back meanwhile
         if actual == sha256:
             found.without_record += 1
         elif actual is None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -174,11 +175,12 @@ def test_a_server_nobody_vouches_for_is_not_believed(offered: Publisher) -> None
 
 
 def test_without_a_network_the_way_out_is_told(offered: Publisher) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    wish = Wish(replace(entry(offered), url=f"https://localhost:{port}/model.onnx"))
-    with pytest.raises(ModelError, match=r"cannot be reached .*without a network here, fetch https://.* models add"):
-        fetched(offered, wish)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen: the port is nobody else's meanwhile
+        wish = Wish(replace(entry(offered), url=f"https://127.0.0.1:{nobody.getsockname()[1]}/model.onnx"))
+        words = r"cannot be reached .*without a network here, fetch https://.* models add"
+        with pytest.raises(ModelError, match=words):
+            fetched(offered, wish)
 
 
 class _Person:
@@ -222,31 +224,23 @@ def test_a_pulled_file_is_looked_through_like_any_other(offered: Publisher) -> N
     assert store.names() == []
 
 
-def _hold(folder: str, begun: multiprocessing.synchronize.Event, end: multiprocessing.synchronize.Event) -> None:
-    import os
-
-    from models.shelf.pull import _alone
-
-    os.environ["VIDEODISCO_HOME"] = folder
-    with _alone("far"):
-        begun.set()
-        end.wait(20)
+PULLING = """
+import sys
+from models.shelf.pull import _alone
+with _alone("far"):
+    print("alone", flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.mark.slow
 def test_two_processes_do_not_pull_the_same_model(offered: Publisher) -> None:
-    context = multiprocessing.get_context("spawn")
-    begun, end = context.Event(), context.Event()
-    other = context.Process(target=_hold, args=(str(home()), begun, end))
-    other.start()
-    try:
-        assert begun.wait(20)
+    with subprocess.Popen([sys.executable, "-c", PULLING], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"alone\n"
         with pytest.raises(ModelError, match="another process is pulling far just now"):
             fetched(offered)
-    finally:
-        end.set()
-        other.join(20)
-    assert other.exitcode == 0
+    assert other.returncode == 0
     assert fetched(offered).fresh
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,9 +16,34 @@ from models.families import Boxes, recognise
 from models.matching import agreement
 from models.session import Session, open_session
 
+Pictures = Mapping[bool, Mapping[int, Pixels]]
+"""By whether the canvas is square, and by the number of the frame."""
 
-def load(name: str, threads: int = 2) -> Session:
-    return open_session(find(name), device="cpu", threads=threads, shape=None)
+SOME = (57, 203, 403, 601)
+HELD_OUT = held_out_indices(795)[::5]
+SPREAD = range(0, 795, 60)
+
+
+@functools.cache
+def load(name: str) -> Session:
+    return open_session(find(name), device="cpu", threads=1, shape=None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _closed_again() -> Iterator[None]:
+    """No other module's tests hold these sessions in their memory."""
+    yield
+    load.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def walkers(vtest_clip: Path) -> Pictures:
+    """Pedestrians, decoded once for all."""
+    chosen = {True: set(SOME), False: {*SOME, *HELD_OUT, *SPREAD}}
+    return {
+        square: dict(zip(sorted(indices), letterboxed_frames(vtest_clip, indices, square=square), strict=True))
+        for square, indices in chosen.items()
+    }
 
 
 def detect(session: Session, picture: Pixels, confidence: float = 0.35) -> Boxes:
@@ -42,10 +69,10 @@ def test_the_file_says_the_same_as_its_card(name: str) -> None:
 
 @pytest.mark.parametrize("name", [FLOAT, INT8])
 @pytest.mark.parametrize("square", [False, True])
-def test_pedestrians_are_found_where_they_walk(vtest_clip: Path, name: str, square: bool) -> None:
+def test_pedestrians_are_found_where_they_walk(walkers: Pictures, name: str, square: bool) -> None:
     session = load(name)
-    for picture in letterboxed_frames(vtest_clip, {57, 403, 601}, square=square):
-        boxes = detect(session, picture)
+    for number in (57, 403, 601):
+        boxes = detect(session, walkers[square][number])
         people = boxes.take(boxes.class_id == 0)
         assert len(people) >= 4
         heights = people.xyxy[:, 3] - people.xyxy[:, 1]
@@ -64,22 +91,21 @@ def test_the_street_has_its_cars_cyclists_and_people(bikes_clip: Path, name: str
     assert {"car", "bicycle", "person"} <= seen
 
 
-def test_int8_agrees_with_float_on_pictures_it_was_not_calibrated_on(vtest_clip: Path) -> None:
+def test_int8_agrees_with_float_on_pictures_it_was_not_calibrated_on(walkers: Pictures) -> None:
     exact, quick = load(FLOAT), load(INT8)
-    pictures = letterboxed_frames(vtest_clip, held_out_indices(795)[::5])
+    pictures = [walkers[False][number] for number in HELD_OUT]
     result = agreement((detect(exact, picture), detect(quick, picture)) for picture in pictures)
     assert result.matched > 80
     assert result.f1 >= 0.95
     assert result.score_drift < 0.02
 
 
-def test_snug_and_square_canvases_find_the_same(vtest_clip: Path) -> None:
+def test_snug_and_square_canvases_find_the_same(walkers: Pictures) -> None:
     session = load(FLOAT)
     answers = []
     for square in (True, False):
         box = canvas_of(768, 576, square=square)
-        pictures = letterboxed_frames(vtest_clip, {57, 203, 403, 601}, square=square)
-        boxes = [detect(session, picture) for picture in pictures]
+        boxes = [detect(session, walkers[square][number]) for number in SOME]
         answers.append([Boxes(box.to_source(b.xyxy), b.confidence, b.class_id) for b in boxes])
     result = agreement(zip(*answers, strict=True))
     assert result.f1 > 0.85
@@ -91,9 +117,9 @@ def test_no_frame_is_both_calibrated_on_and_held_out() -> None:
         assert not set(calibration_indices(count)) & set(held_out_indices(count))
 
 
-def test_two_threads_on_one_session_answer_as_one_does(vtest_clip: Path) -> None:
-    session = load(INT8, threads=1)
-    pictures = list(letterboxed_frames(vtest_clip, range(0, 795, 60)))
+def test_two_threads_on_one_session_answer_as_one_does(walkers: Pictures) -> None:
+    session = load(INT8)
+    pictures = [walkers[False][number] for number in SPREAD]
     alone = [session.run(picture) for picture in pictures]
     with ThreadPoolExecutor(2) as pool:
         together = list(pool.map(session.run, pictures))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -45,11 +46,11 @@ def held_out_indices(count: int, wanted: int = 60) -> list[int]:
     return [index for index in range(step // 2, count, step) if index not in used]
 
 
-def letterboxed_frames(clip: Path, indices: Container[int], *, square: bool = False) -> Iterator[Pixels]:
+def letterboxed_frames(clip: Path, indices: Collection[int], *, square: bool = False) -> Iterator[Pixels]:
     """Chosen frames as uint8 ``(height, width, 3)`` BGR on a snug or a square canvas."""
     reformatter = VideoReformatter()
     with av.open(str(clip)) as container:
-        for index, frame in enumerate(container.decode(video=0)):
+        for index, frame in enumerate(islice(container.decode(video=0), max(indices, default=-1) + 1)):
             if index in indices:
                 yield _lay(frame, reformatter, canvas_of(frame.width, frame.height, square=square))
 

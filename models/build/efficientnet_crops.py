@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -17,7 +18,7 @@ from models.catalogue import FLOAT
 MARGIN = 0.1
 
 
-def crops(clip: Path, indices: Container[int]) -> Iterator[Pixels]:
+def crops(clip: Path, indices: Collection[int]) -> Iterator[Pixels]:
     """Crops of chosen frames, uint8 ``(h, w, 3)`` BGR, of any size."""
     detect = Detector(FLOAT)
     small = letterboxed_frames(clip, indices)
@@ -36,8 +37,8 @@ def cut(picture: Pixels, box: NDArray[np.float32]) -> Pixels:
     return picture[rows, max(0, int(left - across)) : int(right + across) + 1]
 
 
-def _pictures(clip: Path, indices: Container[int]) -> Iterator[Pixels]:
+def _pictures(clip: Path, indices: Collection[int]) -> Iterator[Pixels]:
     with av.open(str(clip)) as container:
-        for index, frame in enumerate(container.decode(video=0)):
+        for index, frame in enumerate(islice(container.decode(video=0), max(indices, default=-1) + 1)):
             if index in indices:
                 yield np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)

@@ -142,13 +142,13 @@ def test_a_box_that_is_no_number_is_left_out(value: float) -> None:
 
 
 def test_coordinates_of_any_size_are_drawn_at_once() -> None:
-    """OpenCV takes minutes over text near the largest integers."""
+    """OpenCV takes minutes over text near the largest integers: minutes of this thread's own time."""
     huge = boxes([[-2e9, -2e9, 2e9, 2e9], [2e9, 2e9, 2.1e9, 2.1e9], [3e38, 0, 3.1e38, 9], [-9e9, 5, -8e9, 9]])
     overlay = Overlay()
     overlay.draw(black(), result(0, boxes([[0, 0, 9, 9]])))
-    started_s = time.perf_counter()
+    started_s = time.thread_time()
     overlay.draw(black(), result(0, huge))
-    assert time.perf_counter() - started_s < 1.0
+    assert time.thread_time() - started_s < 1.0
 
 
 @settings(max_examples=50, deadline=None)
@@ -273,9 +273,9 @@ def test_a_trail_from_far_outside_is_drawn_at_once() -> None:
     overlay = Overlay(trails=True)
     far = replace(walk(0), detections=boxes([[-3e8, -3e8, 3e8, 3e8]], track_ids=[7]))
     overlay.draw(black(), far)
-    started_s = time.perf_counter()
+    started_s = time.thread_time()
     overlay.draw(black(), walk(1))
-    assert time.perf_counter() - started_s < 1.0
+    assert time.thread_time() - started_s < 1.0
 
 
 LAWN = ZoneView("lawn", ((100, 100), (300, 100), (300, 300), (100, 300)), inside=(7,))

@@ -13,39 +13,18 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from tests.ports import HeldPort
+
 START_DEADLINE_S = 60.0
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-class ReservedPort:
-    """A port that refuses connections until a server of ours listens at it, and that nobody else is given.
-
-    The server may bind it as well, for both say that they reuse the address.
-    """
-
-    def __init__(self) -> None:
-        self._socket = socket.socket()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", 0))
-        self.number = int(self._socket.getsockname()[1])
-
-    def __enter__(self) -> ReservedPort:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-
 class MlflowServer:
-    """``mlflow server`` at ``port`` with its store in ``folder``."""
+    """``mlflow server`` with its store in ``folder``."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = port
+        self._held = HeldPort()
+        self.port = self._held.number
         self.store_uri = f"sqlite:///{folder / 'server.db'}"
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -21,7 +21,8 @@ from stream.telemetry.child import CourierProcess
 from stream.telemetry.journal import Journal, open_journal, open_spool, session_lock
 from stream.telemetry.records import ArtifactRef, RunDescription
 from stream.windows import RollingWindow, RunTotals
-from tests.mlflow_server import Gate, MlflowServer, ReservedPort
+from tests.mlflow_server import Gate, MlflowServer
+from tests.ports import HeldPort
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -169,14 +170,14 @@ def test_a_run_left_to_the_courier_is_delivered_whole(tmp_path: Path, project: P
 
 
 def test_nothing_is_left_to_a_courier_in_trouble(tmp_path: Path) -> None:
-    with ReservedPort() as nobodys:
-        journal = journal_at(tmp_path, tmp_path, f"http://127.0.0.1:{nobodys.number}")
-        journal.begin(description("waits"))
-        journal.start_courier()
-        log_windows(journal, range(2))
-        wait_for(lambda: bool(journal._courier.trouble), "the courier has met nobody")
-        journal.finish("FINISHED", {}, STARTED_AT + 20)
-        delivery = journal.leave()
+    nobodys = HeldPort()
+    journal = journal_at(tmp_path, tmp_path, f"http://127.0.0.1:{nobodys.number}")
+    journal.begin(description("waits"))
+    journal.start_courier()
+    log_windows(journal, range(2))
+    wait_for(lambda: bool(journal._courier.trouble), "the courier has met nobody")
+    journal.finish("FINISHED", {}, STARTED_AT + 20)
+    delivery = journal.leave()
     assert not delivery.complete
     assert delivery.sentence.startswith("4 MLflow records of this run wait in ")
     assert "(the server accepts no connections)" in delivery.sentence
@@ -258,12 +259,11 @@ def test_the_courier_ends_when_its_parent_is_killed(tmp_path: Path, project: Pat
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[tuple[MlflowServer, MlflowServer]]:
     """Two on the same store, of which the first is on its way."""
-    with ReservedPort() as first, ReservedPort() as second:
-        servers = MlflowServer(tmp_path, first.number), MlflowServer(tmp_path, second.number)
-        servers[0].launch()
-        yield servers
-        for server in servers:
-            server.kill()
+    servers = MlflowServer(tmp_path), MlflowServer(tmp_path)
+    servers[0].launch()
+    yield servers
+    for server in servers:
+        server.kill()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from stream.telemetry.journal import open_spool
 from tests import clips
 from tests.clips import Clip
 from tests.commands import Ended, command, environment, predictions, videodisco
-from tests.mlflow_server import ReservedPort
+from tests.ports import HeldPort
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -122,21 +122,20 @@ def courier_of(run: subprocess.Popen[str]) -> psutil.Process:
 
 
 def test_without_a_server_the_run_is_whole_and_its_records_wait(clip: Path, patient: Path, tmp_path: Path) -> None:
-    with ReservedPort() as nobodys:
-        uri = f"http://user:pa55word@127.0.0.1:{nobodys.number}"
-        options = ("--quiet", "--config", patient, "--mlflow-uri", uri, "--mlflow-wait")
-        run = subprocess.Popen(
-            command("run", clip, *options),
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        log = home() / "mlflow" / "courier.log"
-        wait_for(lambda: log.exists() and log.read_text().count("not now") > 1, "it was tried again")
-        courier_of(run).kill()  # the run waits no longer than somebody tries
-        out, err = run.communicate(timeout=PATIENCE_S)
+    nobodys = HeldPort()
+    uri = f"http://user:pa55word@127.0.0.1:{nobodys.number}"
+    run = subprocess.Popen(
+        command("run", clip, "--quiet", "--config", patient, "--mlflow-uri", uri, "--mlflow-wait"),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = home() / "mlflow" / "courier.log"
+    wait_for(lambda: log.exists() and log.read_text().count("not now") > 1, "it was tried again")
+    courier_of(run).kill()  # the run waits no longer than somebody tries
+    out, err = run.communicate(timeout=PATIENCE_S)
     done = Ended(run.returncode, out, err)
     assert done.code == 0
     assert len(predictions(tmp_path / "runs" / "run")) == 60

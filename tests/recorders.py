@@ -11,7 +11,7 @@ from stream.recording.recorder import SegmentRecorder
 from stream.recording.settings import RecordSettings
 from tests.recordings import NOON, Disk
 
-CLOSE_S = 20.0
+CLOSE_S = 60.0
 
 
 class Recorder:

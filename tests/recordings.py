@@ -90,6 +90,7 @@ class Bench:
     open_file: OpenFile = new_file
     started_at: float = NOON
     disk: Disk = field(default_factory=Disk)
+    on_pause: Callable[[], None] = lambda: None
     notes: list[str] = field(default_factory=list)
     pauses: list[str] = field(default_factory=list)
     index: RecordingIndex = field(init=False)
@@ -108,8 +109,12 @@ class Bench:
             segment_s=each.segment_s,
             wall_offset=lambda packet: self.started_at,
             on_note=self.notes.append,
-            on_pause=lambda: self.pauses.append(self.tape.reason),
+            on_pause=self._paused,
         )
+
+    def _paused(self) -> None:
+        self.pauses.append(self.tape.reason)
+        self.on_pause()
 
     def feed(self, some: Iterable[EncodedPacket], *, lost: Loss | None = None) -> None:
         for packet in some:

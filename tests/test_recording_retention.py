@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -292,9 +292,9 @@ def test_more_than_it_considers_at_a_time_goes_in_one_sweep(shelf: Shelf, monkey
 class Watched(Retention):
     """One that says each time when it has looked through the recordings."""
 
-    @cached_property
-    def swept(self) -> threading.Semaphore:
-        return threading.Semaphore(0)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.swept = threading.Semaphore(0)
 
     def sweep(self, now: float) -> retention.Swept:
         try:
@@ -313,12 +313,12 @@ def test_the_worker_looks_at_once_when_it_is_woken_and_takes_in_lost_files(tmp_p
     floor = DiskFloor(tmp_path, 2.0, Disk())
     worker = Watched(shelf.index, lambda: {"cam1": Keep(age_s=DAY_S)}, floor, every_s=1e6, clock=lambda: now)
     worker.start()
-    assert worker.swept.acquire(timeout=10)
+    assert worker.swept.acquire(timeout=60)
     assert [each.path for each in shelf.index.find()] == [path]
     now = NOON + 2 * DAY_S
     worker.wake()
-    assert worker.swept.acquire(timeout=10)
-    assert worker.close(10)
+    assert worker.swept.acquire(timeout=60)
+    assert worker.close(60)
     assert not path.exists()
     assert shelf.index.find() == []
 
@@ -335,8 +335,8 @@ def test_folders_that_cannot_be_listed_do_not_end_the_deleting(shelf: Shelf, mon
     keeps = {"cam1": Keep(age_s=DAY_S)}
     worker = Watched(shelf.index, lambda: keeps, floor, clock=lambda: NOON + 2 * DAY_S, on_note=notes.append)
     worker.start()
-    assert worker.swept.acquire(timeout=10)
-    assert worker.close(10)
+    assert worker.swept.acquire(timeout=60)
+    assert worker.close(60)
     assert not old.exists()
     [note] = notes
     assert "cannot look through" in note

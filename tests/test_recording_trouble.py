@@ -13,7 +13,7 @@ from stream.recording.buffer import Loss
 from stream.recording.index import RecordingIndex
 from stream.recording.settings import RecordSettings
 from stream.sinks.guarded import GuardedFile
-from tests.recordings import FPS, NOON, Bench, files, numbers, packets, record, shown, span
+from tests.recordings import FPS, NOON, Bench, Disk, files, numbers, packets, record, shown, span
 
 GB = 1_000_000_000
 
@@ -140,6 +140,33 @@ def test_a_disk_that_fills_up_within_a_file_leaves_what_is_whole(tmp_path: Path)
     resumed = numbers(files(tmp_path)[1])
     assert resumed == span(20, 39), "frame 130, the first keyframe after the time without a try"
     assert bench.tape.gap_s == pytest.approx(13.0 - len(whole) / FPS), "what the torn end held counts as well"
+
+
+def test_where_room_is_made_before_the_pause_is_noted_nothing_waits_for_the_next_try(tmp_path: Path) -> None:
+    disk = Disk()
+
+    class Filling(FullFile):
+        def write(self, data: bytes) -> int:
+            disk.free = FullFile.room_bytes
+            return super().write(data)
+
+    def make_room() -> None:
+        disk.free = FullFile.room_bytes = 10 * GB
+
+    make_room()
+    bench = Bench(
+        tmp_path,
+        RecordSettings(mode="continuous"),
+        open_file=lambda path: Filling(path, anew=True),
+        disk=disk,
+        on_pause=make_room,
+    )
+    bench.feed(packets(60)[:31])
+    FullFile.room_bytes = 0
+    bench.feed(packets(60)[31:])
+    bench.finish()
+    assert bench.pauses == ["its file cannot be written (no space left on device)"]
+    assert shown(tmp_path)[-1] == span(50, 59), "from the next keyframe on"
 
 
 def test_a_file_that_failed_before_its_first_second_is_removed(tmp_path: Path) -> None:

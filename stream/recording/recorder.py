@@ -154,11 +154,7 @@ class SegmentRecorder:
 
     @property
     def state(self) -> RecordingState:
-        return (
-            RecordingState("paused", self._crash)
-            if self._crash
-            else RecordingState(self._tape.phase, self._tape.reason)
-        )
+        return RecordingState("paused", self._crash) if self._crash else RecordingState(*self._tape.standing)
 
     def statistics(self) -> RecordingStatistics:
         tape = self._tape

@@ -83,8 +83,7 @@ class Tape:
         on_note: Callable[[str], None],
         on_pause: Callable[[], None],
     ) -> None:
-        self.phase: Phase = "idle"
-        self.reason = ""
+        self.standing: tuple[Phase, str] = ("idle", "")
         self.segments = 0
         self.packets = 0
         self.bytes_written = 0
@@ -105,6 +104,15 @@ class Tape:
         self._offset_s = 0.0
         self._recent: deque[tuple[Path, float, float]] = deque(maxlen=8)
         self._clips: OrderedDict[str, Path] = OrderedDict()
+
+    @property
+    def phase(self) -> Phase:
+        return self.standing[0]
+
+    @property
+    def reason(self) -> str:
+        """Why it is paused. Ask ``standing`` for the phase and its reason at one moment, from any thread."""
+        return self.standing[1]
 
     @property
     def squeezed_out(self) -> int:
@@ -157,7 +165,7 @@ class Tape:
         self._past.clear()
         self._library.release()
         if self.phase == "recording":
-            self.phase = "idle"
+            self.standing = ("idle", "")
 
     def _begin_anew(self) -> None:
         """Packets of another epoch or track follow: what waits cannot be joined with them."""
@@ -168,7 +176,7 @@ class Tape:
         if self.gap.since_s is not None and not self._demand.wanted(at_s):
             self.gap.end(at_s)
         if self.phase != "paused":
-            self.phase = "recording" if self._file is not None and not self._past else "idle"
+            self.standing = ("recording" if self._file is not None and not self._past else "idle", "")
 
     def _lost(self, lost: Loss, packet: EncodedPacket) -> None:
         if self.gap.since_s is None and self._demand.wanted(lost.from_s):
@@ -274,19 +282,21 @@ class Tape:
         if trouble and not paused:
             self._pause(trouble)
         elif trouble is None and paused:
-            self.phase, self.reason = "idle", ""
+            self.standing = ("idle", "")
             if self.gap.since_s is None:
                 self._on_note(f"{self._camera} can be recorded again")
 
     def _fail(self, error: SinkError, at_s: float) -> None:
         """Nothing can be written: pause, with what is whole in the file as the recording's end."""
+        # asked before the pause is told: whoever hears of it may have made room by the time it returns
+        for_want_of_space = self._floor.shortage(resuming=True) is not None
         self._pause(str(error))
         self.gap.begin(at_s)
-        self._retry_at_s = at_s + (0.0 if self._floor.shortage(resuming=True) else RETRY_S)
+        self._retry_at_s = at_s + (0.0 if for_want_of_space else RETRY_S)
 
     def _pause(self, reason: str) -> None:
         self._close_file()
-        self.phase, self.reason = "paused", reason
+        self.standing = ("paused", reason)
         self._on_note(f"{self._camera} is not recorded: {reason}; recording goes on by itself when it can")
         self._on_pause()
 

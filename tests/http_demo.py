@@ -50,6 +50,9 @@ TOKENS = (
 BIG_BYTES = 64 << 20
 """More than kernels keep for a socket."""
 
+WAIT_S = 30.0
+"""Nothing is ever waited for so long, but on a machine that stands still meanwhile."""
+
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
@@ -314,9 +317,9 @@ class Peer:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def reply(self, within_s: float = 5.0) -> Reply:
+    async def reply(self) -> Reply:
         """The next answer; its body by Content-Length."""
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(WAIT_S):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
             first, *lines = head.strip().split("\r\n")
             headers: CIMultiDict[str] = CIMultiDict()
@@ -326,15 +329,12 @@ class Peer:
             body = await self.reader.readexactly(int(headers.get("Content-Length", 0)))
         return Reply(int(first.split()[1]), headers, body)
 
-    async def closed_after_s(self, within_s: float = 5.0) -> float:
-        """Seconds until the other end closes; what it sends until then is thrown away."""
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
-        async with asyncio.timeout(within_s):
+    async def closed(self) -> None:
+        """Wait until the other end closes; what it sends until then is thrown away."""
+        async with asyncio.timeout(WAIT_S):
             with suppress(ConnectionError):
                 while await self.reader.read(1 << 16):
                     pass
-        return loop.time() - began_s
 
 
 @asynccontextmanager
@@ -348,12 +348,19 @@ async def running(
     service = Service(build_app(chosen, demo.endpoints(), about=ABOUT, instruments=instruments), chosen)
     await service.start()
     jar = aiohttp.DummyCookieJar()
-    async with aiohttp.ClientSession(cookie_jar=jar, timeout=aiohttp.ClientTimeout(total=10)) as client:
+    async with aiohttp.ClientSession(cookie_jar=jar, timeout=aiohttp.ClientTimeout(total=2 * WAIT_S)) as client:
         try:
             yield Running(service, demo, instruments.metrics, client, chosen)
         finally:
             demo.release.set()
-            await service.drain(2.0)
+            await service.drain(WAIT_S)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what nobody is told of."""
+    async with asyncio.timeout(WAIT_S):
+        while not condition():  # noqa: ASYNC110 - as it says
+            await asyncio.sleep(0.01)
 
 
 def on_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

@@ -18,7 +18,7 @@ from stream.http.auth import OPEN
 from stream.http.endpoints import Answer, Call, Endpoint, Result
 from stream.http.pages import page_endpoints
 from stream.http.settings import HttpSettings
-from tests.http_demo import Demo, Reply, on_loop, running
+from tests.http_demo import WAIT_S, Demo, Reply, on_loop, running
 
 JPEG = {"Content-Type": "image/jpeg"}
 JSON = {"Content-Type": "application/json"}
@@ -244,7 +244,7 @@ async def test_odd_heads(sent: bytes, status: int) -> None:
 @on_loop
 async def test_an_answer_that_breaks_off_is_cut_not_mended(caplog: pytest.LogCaptureFixture) -> None:
     async with running() as at, at.socket(b"GET /half HTTP/1.1\r\nHost: localhost\r\n\r\n") as peer:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             sent = await peer.reader.read()
         assert sent.startswith(b"HTTP/1.1 200")
         assert sent.endswith(b"\r\n\r\nso far")
@@ -357,7 +357,8 @@ async def test_the_figures_are_served_in_both_formats() -> None:
 
 
 @on_loop
-async def test_ready_once_every_check_says_so() -> None:
+async def test_ready_once_every_check_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.http.common._FRESH_S", 3600.0)
     reason: list[str | None] = ["loading"]
     asked: list[int] = []
 
@@ -380,10 +381,10 @@ async def test_ready_once_every_check_says_so() -> None:
         assert len(asked) == 1, "asking often is not checking often"
         assert (await at.ask("GET", "/healthz")).json["status"] == "alive"
         reason[0] = None
-        async with asyncio.timeout(5):
-            while (reply := await at.ask("GET", "/readyz")).status != 200:
-                assert reply.json["error"] == "model: loading"
-        assert reply.json["ready"] is True
+        assert (await at.ask("GET", "/readyz")).json["error"] == "model: loading"
+        monkeypatch.setattr("stream.http.common._FRESH_S", 0.0)
+        reply = await at.ask("GET", "/readyz")
+        assert (reply.status, reply.json["ready"]) == (200, True)
 
 
 @on_loop
@@ -425,7 +426,7 @@ async def test_a_change_is_done_whole_though_nobody_waits_for_it(tmp_path: Path)
     async with running(demo, audit_log=path) as at:
         async with at.socket(b"POST /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"):
             await demo.started.wait()
-        draining = asyncio.create_task(at.service.drain(5.0))
+        draining = asyncio.create_task(at.service.drain(WAIT_S))
         await asyncio.sleep(0.05)
         assert not draining.done()
         demo.release.set()

@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.http_demo import ADMIN, OPERATE, TOKENS, VIEW, Demo, cookie_of, on_loop, running
+from tests.http_demo import ADMIN, OPERATE, TOKENS, VIEW, WAIT_S, Demo, cookie_of, on_loop, running
 
 WRONG = "wrong-token-00000000"
 CROSS_SITE = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
@@ -158,7 +158,7 @@ async def test_a_websocket_belongs_to_our_own_page() -> None:
         for headers in (cookie | {"Origin": at.url}, {"Authorization": f"Bearer {VIEW}"}):
             async with at.client.ws_connect(f"{at.url}/talk", headers=headers) as websocket:
                 await websocket.send_str("hello")
-                assert (await websocket.receive_str(timeout=5)) == "screen: hello"
+                assert (await websocket.receive_str(timeout=WAIT_S)) == "screen: hello"
         assert (await at.ask("GET", "/talk", token=VIEW)).status == 426
 
 
@@ -197,6 +197,6 @@ async def test_behind_a_proxy_with_https_the_cookie_is_for_https_only() -> None:
 async def test_a_session_that_is_over_is_nobody() -> None:
     async with running(tokens=TOKENS, session_hours=0.05 / 3600) as at:
         cookie = {"Cookie": cookie_of(await at.ask("POST", "/login", json={"token": VIEW}))}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             while (await at.ask("GET", "/things/a", headers=cookie)).status != 401:
                 pass

@@ -155,7 +155,7 @@ async def fuzz(at: Running, folder: Path, *options: str) -> tuple[int, str]:
             "--seed",
             "7",
             "--request-timeout",
-            "5",
+            "60",
             "--no-color",
             "--generation-database",
             "none",

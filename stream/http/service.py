@@ -98,7 +98,8 @@ class Service:
             self._context.metrics.rejected("drain")
         self._visits.drop_all()
         try:
-            async with asyncio.timeout_at(end_s):
+            # its share also where a machine that stood still has used it up
+            async with asyncio.timeout_at(max(end_s, loop.time() + budget_s * _CLEANUP_SHARE)):
                 await self._runner.cleanup()
         except TimeoutError:
             log.warning("cleaning up did not finish in %g s", budget_s)

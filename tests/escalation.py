@@ -112,9 +112,11 @@ class Desk:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
+    """Those that are whole: the last may just be being written."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    *whole, _ = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in whole]
 
 
 Seen = Mapping[int, tuple[float, float, float, float]]

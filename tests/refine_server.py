@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
+import struct
 import threading
 import time
 from collections import Counter
@@ -18,6 +20,9 @@ from aiohttp import web
 
 from stream.runtime import LoopThread
 from stream.wire import decode_request
+from tests.ports import HeldPort
+
+WAIT_S = 60.0
 
 Item = dict[str, Any]
 
@@ -59,13 +64,13 @@ async def good(request: web.Request, asked: Asked) -> web.StreamResponse:
 
 
 class RefineServer:
-    """Runs in a thread of its own; ``behave`` may be changed at any time. ``answered`` counts by key how often a
-    verdict was given, ``asked`` holds every request that arrived."""
+    """Runs in a thread of its own; ``behave`` may be changed at any time, and counts for what arrives from then on.
+    ``answered`` counts by key how often a verdict was given, ``asked`` holds every request that arrived."""
 
-    def __init__(self, behave: Behaviour = good, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, behave: Behaviour = good, tls: ssl.SSLContext | None = None) -> None:
         self.behave = behave
         self._tls = tls
-        self.port = port
+        self._port = HeldPort()
         self.asked: list[Asked] = []
         self.answered: Counter[str] = Counter()
         self.under_way = 0
@@ -76,7 +81,8 @@ class RefineServer:
 
     @property
     def url(self) -> str:
-        return f"https://localhost:{self.port}" if self._tls else f"http://127.0.0.1:{self.port}"
+        port = self._port.number
+        return f"https://localhost:{port}" if self._tls else f"http://127.0.0.1:{port}"
 
     @property
     def keys(self) -> list[str]:
@@ -86,12 +92,12 @@ class RefineServer:
         """Also again after :meth:`stop`, on the same port."""
         self._running = ExitStack()
         self._loop = self._running.enter_context(LoopThread())
-        self._loop.submit(self._start()).result(5)
+        self._loop.submit(self._start()).result(WAIT_S)
         return self
 
     def stop(self) -> None:
         """As if it were killed: connections are cut."""
-        self._loop.submit(self._stop()).result(5)
+        self._loop.submit(self._stop()).result(WAIT_S)
         self._running.close()
 
     def __enter__(self) -> RefineServer:
@@ -102,7 +108,7 @@ class RefineServer:
     ) -> None:
         self.stop()
 
-    def wait_for(self, condition: Callable[[RefineServer], bool], within_s: float = 10.0) -> None:
+    def wait_for(self, condition: Callable[[RefineServer], bool], within_s: float = WAIT_S) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: condition(self), within_s), f"asked {len(self.asked)} times"
 
@@ -111,9 +117,8 @@ class RefineServer:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, shutdown_timeout=0.05, handler_cancellation=True)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=self._tls)
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port.number, reuse_address=True, ssl_context=self._tls)
         await site.start()
-        self.port = self._runner.addresses[0][1]
 
     async def _stop(self) -> None:
         if self._runner is not None:
@@ -127,8 +132,9 @@ class RefineServer:
             size_bytes = len(body) + sum(len(name) + len(value) + 4 for name, value in request.raw_headers)
             items = _items(body, request.headers["Content-Type"])
             asked = Asked(time.monotonic(), size_bytes, items, dict(request.headers))
+            behave = self.behave  # before anybody hears of the request, and changes it
             self._note(asked)
-            response = await self.behave(request, asked)
+            response = await behave(request, asked)
             if isinstance(response, web.Response) and response.status == 200:
                 self._count(response)
             return response
@@ -207,6 +213,26 @@ async def hang_up(request: web.Request, asked: Asked) -> web.StreamResponse:
     assert request.transport is not None
     request.transport.abort()
     return web.Response()
+
+
+async def reset(request: web.Request, asked: Asked) -> web.StreamResponse:
+    """As the system does for a process that is killed before it has read all of a request."""
+    assert request.transport is not None
+    at_once = struct.pack("ii", 1, 0)
+    request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+    request.transport.abort()
+    return web.Response()
+
+
+def after(event: threading.Event, then: Behaviour = good) -> Behaviour:
+    """Says nothing before the test lets it."""
+
+    async def behave(request: web.Request, asked: Asked) -> web.StreamResponse:
+        while not event.is_set():  # noqa: ASYNC110 - set by another thread
+            await asyncio.sleep(0.005)
+        return await then(request, asked)
+
+    return behave
 
 
 async def others_ids(request: web.Request, asked: Asked) -> web.StreamResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
 import ssl
@@ -20,8 +21,9 @@ from aiohttp import web
 
 from edge.escalation.board import Board
 from edge.escalation.escalation import Escalation
+from edge.escalation.exchange import Request
 from edge.escalation.figures import EscalationFigures
-from edge.escalation.outbox import Outbox
+from edge.escalation.outbox import Outbox, Waiting
 from edge.escalation.parcel import TrackKey
 from edge.escalation.reception import shown_label
 from edge.escalation.results import Answer, ResultStore, Verdict, answer_to
@@ -31,23 +33,29 @@ from stream.frame import Refinement
 from tests import refine_server as refiner
 from tests.escalation import BOX, STARTED_AT, lines, noise, parcel
 from tests.events import FPS, frame
-from tests.refine_server import Asked, Behaviour, RefineServer, answer, verdict
+from tests.refine_server import WAIT_S, Asked, Behaviour, RefineServer, answer, verdict
 from tests.results import source
 
 ENTRY = "open sesame"
 
 QUICK: dict[str, Any] = {
-    "timeout_s": 20,
-    "connect_timeout_s": 5,
+    "timeout_s": WAIT_S,
+    "connect_timeout_s": WAIT_S / 2,
     "longest_pause_s": 0.1,
     "failures": 3,
     "linger_s": 0.02,
 }
 
+PAUSE_S = 0.05
+"""After a request that failed, with half of the luck there may be."""
+
+TOLD_ONCE_S = 1000.0
+
 
 @pytest.fixture(autouse=True)
-def _short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge.escalation.rests.FIRST_REST_S", 0.05)
+    monkeypatch.setattr("edge.escalation.forwarder.POLL_S", 0.1)
 
 
 class House:
@@ -63,6 +71,7 @@ class House:
         values |= {"budget": {"requests_per_s": None} | budget} | known
         self.former: list[tuple[str, str]] = []
         self.told: list[tuple[Answer, Refinement | None]] = []
+        wall_clock = values.pop("wall_clock", time.time)
         self.escalation = Escalation(
             EscalationSettings.model_validate(values),
             self.folder,
@@ -71,6 +80,7 @@ class House:
             on_answer=lambda answer, label: self.told.append((answer, label)),
             on_former=lambda answer, label: self.former.append((answer.key, label.label)),
             luck=lambda: 0.5,
+            wall_clock=wall_clock,
         )
         if start:
             self.office.start()
@@ -89,8 +99,9 @@ class House:
     def figures(self) -> EscalationFigures:
         return self.escalation.figures()
 
-    def wait_for(self, condition: Callable[[EscalationFigures], bool], within_s: float = 10.0) -> EscalationFigures:
-        """Looks again and again: what it waits for happens in another thread."""
+    def wait_for(self, condition: Callable[[EscalationFigures], bool], within_s: float = WAIT_S) -> EscalationFigures:
+        """Looks again and again: what it waits for happens in another thread. The figures are not of one moment: all
+        that is said of them later belongs into the condition."""
         deadline_s = time.monotonic() + within_s
         while not condition(figures := self.figures):
             assert time.monotonic() < deadline_s, figures
@@ -116,8 +127,11 @@ def keys_in_store(home: Path) -> list[str]:
 
 
 def all_done(count: int) -> Callable[[EscalationFigures], bool]:
-    """So many are answered, written down and out of the queue."""
-    return lambda figures: figures.refined == count and figures.spooled == 0
+    """So many are answered, written down and out of the queue, and the cloud is well."""
+    return lambda figures: (
+        (figures.refined, figures.spooled, figures.spooled_bytes) == (count, 0, 0)
+        and (figures.state, figures.reason) == ("closed", "")
+    )
 
 
 def keys(*numbers: int) -> list[str]:
@@ -140,7 +154,8 @@ def test_every_crop_is_answered_once_in_batches_over_few_connections(tmp_path: P
         figures = home.wait_for(all_done(30))
         assert sorted(home.keys_in_store()) == sorted(home.keys_in_file()) == sorted(keys(*range(30)))
         assert server.answered == Counter(keys(*range(30)))
-        assert [len(asked.keys) for asked in server.asked] == [8, 8, 8, 6]
+        # two are under way at a time: nobody knows which arrives first
+        assert sorted(len(asked.keys) for asked in server.asked) == [6, 8, 8, 8]
         assert server.most_under_way <= 2
         assert (figures.requests, figures.sent, figures.spooled, figures.spooled_bytes) == (4, 30, 0, 0)
         assert figures.sent_bytes >= sum(asked.size_bytes for asked in server.asked), "no byte leaves uncounted"
@@ -150,7 +165,7 @@ def test_every_crop_is_answered_once_in_batches_over_few_connections(tmp_path: P
 def test_only_what_the_contract_lists_goes_out(tmp_path: Path) -> None:
     with RefineServer() as server, house(tmp_path, server.url, token=ENTRY) as home:
         home.put(1)
-        server.wait_for(lambda server: len(server.asked) == 1)
+        server.wait_for(lambda server: len(server.asked) > 0)
         (asked,) = server.asked
         (item,) = asked.items
         assert item.pop("jpeg") == b"\xff\xd8" + bytes(100)
@@ -182,9 +197,25 @@ def test_the_most_valuable_go_first_and_of_equal_ones_the_newest(tmp_path: Path)
 
 
 def test_a_lone_crop_waits_a_moment_for_company(tmp_path: Path) -> None:
-    with RefineServer() as server, house(tmp_path, server.url, client={"linger_s": 0.3}) as home:
+    now = [STARTED_AT]
+    known: dict[str, Any] = {"client": {"linger_s": 0.3}, "wall_clock": lambda: now[0]}
+    with RefineServer() as server, house(tmp_path, server.url, start=False, **known) as home:
+        looked: list[int] = []
+        best = home.office.outbox.best
+
+        def noted(*how: Any) -> list[Waiting]:
+            found: list[Waiting] = best(*how)
+            looked.append(len(found))
+            return found
+
+        home.office.outbox.best = noted
+        home.office.start()
         home.put(1)
+        home.wait_for(lambda _: 1 in looked)
         home.put(2)
+        home.wait_for(lambda _: 2 in looked)
+        assert server.asked == []
+        now[0] += 0.31
         home.wait_for(all_done(2))
         assert [len(asked.keys) for asked in server.asked] == [2]
 
@@ -215,23 +246,27 @@ UNASKED = b'{"version":1,"results":[{"key":"somebody-else","label":"x","confiden
         (refiner.body(b" " * 10_000_000), "answer_too_large", "open"),
         (refiner.half, "cut_off", "open"),
         (refiner.hang_up, "cut_off", "open"),
+        (refiner.reset, "cut_off", "open"),
         (refiner.slow(30), "timeout", "open"),
         (refiner.drip, "timeout", "open"),
     ],
 )
 def test_whatever_it_does_nothing_is_lost_or_doubled(tmp_path: Path, behave: Behaviour, cause: str, state: str) -> None:
     limits = {"timeout_s": 0.15} if cause == "timeout" else {}
+    begun_s = time.monotonic()
     with RefineServer(behave) as server, house(tmp_path, server.url, client=limits) as home:
         home.put(*range(12))
-        figures = home.wait_for(lambda figures: figures.failures.get(cause, 0) >= 4 and state in figures.entered)
+        figures = home.wait_for(
+            # it says what is the matter
+            lambda figures: figures.failures.get(cause, 0) >= 4 and state in figures.entered and figures.reason != ""
+        )
         assert set(figures.failures) <= {cause, "no_answers"}
-        assert figures.reason, "it says what is the matter"
         assert (figures.refined, figures.errors, home.keys_in_store()) == (0, 0, [])
-        # each pause is some hundredth of a second at least; without any it would be thousands of requests
-        assert figures.requests < 60
+        # two at a time at most; without any pause it would be thousands of requests
+        assert figures.requests <= 2 + 2 * (time.monotonic() - begun_s) / PAUSE_S
         server.behave = refiner.good
         figures = home.wait_for(all_done(12))
-        assert (figures.state, figures.reason, figures.dropped) == ("closed", "", {})
+        assert figures.dropped == {}
         assert sorted(home.keys_in_store()) == sorted(home.keys_in_file()) == keys(*range(12))
 
 
@@ -240,8 +275,10 @@ def test_a_refiner_that_is_not_there(tmp_path: Path) -> None:
     server.stop()
     with house(tmp_path, server.url) as home:
         home.put(1, 2, 3)
-        figures = home.wait_for(lambda figures: figures.failures.get("unreachable", 0) >= 4)
-        assert (figures.entered["open"] >= 1, figures.reason) == (True, "it cannot be reached")
+        figures = home.wait_for(
+            lambda figures: figures.failures.get("unreachable", 0) >= 4 and figures.entered.get("open", 0) >= 1
+        )
+        assert figures.reason == "it cannot be reached"
         with server:
             home.wait_for(all_done(3))
         assert sorted(home.keys_in_store()) == keys(1, 2, 3)
@@ -251,7 +288,7 @@ def test_patience_is_kept_when_it_is_asked_for(tmp_path: Path) -> None:
     patient = refiner.status(429, Retry_After="1")
     with RefineServer(patient) as server, house(tmp_path, server.url, budget={"in_flight": 1}) as home:
         home.put(*range(20))
-        server.wait_for(lambda server: len(server.asked) == 1)
+        server.wait_for(lambda server: len(server.asked) > 0)
         server.behave = refiner.good
         home.wait_for(all_done(20))
         first, second = server.asked[0].at_s, server.asked[1].at_s
@@ -262,7 +299,7 @@ def test_it_is_tried_with_one_crop_whether_it_works_again(tmp_path: Path) -> Non
     with RefineServer(refiner.status(503)) as server, house(tmp_path, server.url, start=False) as home:
         home.put(*range(20))
         home.office.start()
-        home.wait_for(lambda figures: figures.entered.get("half_open", 0) >= 3)
+        server.wait_for(lambda server: len(server.asked) >= 8)
         sizes = [len(asked.keys) for asked in server.asked]
         assert sizes[:3] == [8, 8, 8]
         assert set(sizes[5:]) == {1}, "two requests were under way when it opened"
@@ -270,20 +307,33 @@ def test_it_is_tried_with_one_crop_whether_it_works_again(tmp_path: Path) -> Non
 
 def test_a_crop_that_it_cannot_take_does_not_hold_up_the_others(tmp_path: Path) -> None:
     bad = set(keys(7))
+
+    def after_another(behave: Behaviour) -> Behaviour:
+        """So that it never looks as if the cloud were away, however slow somebody is."""
+        answered = [0]
+
+        async def badly(request: web.Request, asked: Asked) -> web.StreamResponse:
+            while server.answered.total() == answered[-1]:  # noqa: ASYNC110 - told to nobody on this loop
+                await asyncio.sleep(0.005)
+            answered.append(server.answered.total())
+            return await behave(request, asked)
+
+        return badly
+
     for number, behave in enumerate((refiner.status(500), refiner.body(HTML))):
-        server = RefineServer(refiner.Except(bad, behave))
+        server = RefineServer(refiner.Except(bad, after_another(behave)))
         with server, house(tmp_path, server.url, run=f"run{number}", client={"tries": 2}, start=False) as home:
             home.office._results.close()
             (home.home / "escalation" / "results.db").unlink()
             home.put(*range(10))
             home.office.start()
-            figures = home.wait_for(lambda figures: figures.refined == 9)
-            assert "open" not in figures.entered, "one crop is no reason to think that the cloud is away"
-            more = iter(range(100, 200))
+            home.wait_for(lambda figures: figures.refined == 9)
+            more = iter(range(100, 10_000))
             while not home.figures.dropped:  # others are answered meanwhile: only so can it be known to be the one
                 home.put(next(more))
-                time.sleep(0.05)
+                home.wait_for(lambda figures: figures.spooled <= 1)
             assert home.figures.dropped == {"given_up": 1}
+            assert "open" not in home.figures.entered, "one crop is no reason to think that the cloud is away"
             (line,) = [line for line in lines(home.folder / "refinements.jsonl") if line["key"] in bad]
             assert line["error"].startswith("given_up: ")
             (told,) = lines(home.folder / "decisions.jsonl")
@@ -358,7 +408,6 @@ def test_a_cloud_that_is_killed_and_comes_back(tmp_path: Path) -> None:
             assert home.figures.spooled >= 40
             server.start()
             figures = home.wait_for(all_done(60))
-            assert (figures.state, figures.spooled) == ("closed", 0)
             assert figures.entered["closed"] >= 2
             assert sorted(home.keys_in_store()) == sorted(home.keys_in_file()) == keys(*range(60))
             told = lines(home.folder / "decisions.jsonl")
@@ -371,7 +420,7 @@ def test_what_was_left_is_sent_at_the_next_start_to_the_same_address_only(tmp_pa
     with RefineServer(refiner.slow(30)) as server:
         with house(tmp_path, server.url) as home:
             home.put(1, 2, 3)
-            server.wait_for(lambda server: len(server.asked) == 1)
+            server.wait_for(lambda server: len(server.asked) > 0)
         server.behave = refiner.good
         with RefineServer() as other, house(tmp_path, other.url, run="run2") as second:
             second.put(9)
@@ -465,7 +514,7 @@ def test_two_runs_share_one_queue_and_each_gets_its_own_answers(tmp_path: Path) 
         first.wait_for(lambda figures: figures.refined == 1)  # it has the turn
         with house(tmp_path, server.url, run="second") as second:
             second.put(2)
-            second.wait_for(lambda figures: figures.refined == 1)
+            second.wait_for(lambda _: bool(second.told and second.keys_in_file()))
             assert second.figures.requests == 0
             assert [each.key for each, _ in second.told] == keys(2)
             assert [each.key for each, _ in first.told] == keys(1)
@@ -531,7 +580,7 @@ def test_killed_at_the_worst_moments_every_key_is_answered_exactly_once(tmp_path
         said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         told = [int(line) for line in said.splitlines(keepends=True) if line.endswith("\n")]
         with house(tmp_path, server.url, run="last") as home:
-            home.wait_for(lambda figures: figures.spooled == 0 and figures.requests > 0, within_s=20)
+            home.wait_for(lambda figures: figures.spooled == 0)
             home.close()
     stored = keys_in_store(tmp_path / "home")
     assert set(keys(*told)) <= set(stored), "nothing that was kept is lost"
@@ -545,26 +594,53 @@ def test_killed_at_the_worst_moments_every_key_is_answered_exactly_once(tmp_path
 # Budgets.
 
 
-def test_no_window_exceeds_the_bytes_allowed_and_the_most_valuable_win(tmp_path: Path) -> None:
+class Begun:
+    """Remembers how often a house looked what to send, and of each request when it left by its own clock, how large it
+    was, and what it asked about: when they arrive says little, for who left later may arrive sooner."""
+
+    def __init__(self, home: House) -> None:
+        self.requests: list[tuple[float, int, list[str]]] = []
+        self.looks = 0
+        forwarder = home.office.forwarder
+        self._begin, self._start_batch = forwarder._begin, forwarder._start_batch
+        forwarder._begin, forwarder._start_batch = self._note, self._look
+
+    def _look(self) -> float:
+        self.looks += 1
+        return float(self._start_batch())
+
+    def _note(self, batch: list[Waiting], request: Request, now_s: float) -> None:
+        self.requests.append((now_s, request.size_bytes, [each.parcel.key for each in batch]))
+        self._begin(batch, request, now_s)
+
+
+def test_no_window_exceeds_the_bytes_allowed_and_the_most_valuable_win(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.escalation.forwarder.HELD_EVERY_S", TOLD_ONCE_S)
     budget = {"bytes_per_s": 10_000, "bytes_per_hour": None, "items_per_day": None}
     with RefineServer() as server, house(tmp_path, server.url, start=False, budget=budget) as home:
         order = [number * 37 % 100 for number in range(100)]
         home.put(*order, value=float, size_bytes=1200)
+        begun, begun_s = Begun(home), time.monotonic()
         home.office.start()
-        home.wait_for(lambda figures: figures.refined >= 12, within_s=15)
+        home.wait_for(lambda figures: figures.refined >= 8 and figures.held.get("bytes_per_s", 0) >= 2)
+        home.close(0.0)
         figures = home.figures
-    spent = [(asked.at_s, asked.size_bytes) for asked in server.asked]
-    for first, (begin_s, _) in enumerate(spent):
+    for first, (begin_s, _, _) in enumerate(begun.requests):
         total = 0
-        for at_s, size_bytes in spent[first:]:
+        for at_s, size_bytes, _ in begun.requests[first:]:
             total += size_bytes
-            # what left later may arrive sooner: the times are those of arrival
-            assert total <= 10_000 * max(1.0, at_s - begin_s + 0.05)
-    answered = [int(key.removeprefix("key-")) for key in server.keys]
-    assert answered == list(range(99, 99 - len(answered), -1))
-    assert figures.held["bytes_per_s"] >= 2
+            assert total <= 10_000 * max(1.0, at_s - begin_s) + 1e-3
+    arrived_bytes = 0
+    for asked in server.asked:
+        arrived_bytes += asked.size_bytes
+        assert arrived_bytes <= 10_000 * max(1.0, asked.at_s - begun_s)
+    sent = [key for _, _, keys in begun.requests for key in keys]
+    assert sent == keys(*range(99, 99 - len(sent), -1))
+    assert set(server.keys) <= set(sent)
     assert [line["cause"] for line in lines(home.folder / "decisions.jsonl")] == ["bytes_per_s"], "told, but not always"
-    assert 100 - figures.sent <= figures.spooled <= 101 - figures.refined
+    assert figures.spooled + figures.refined == 100
 
 
 def test_items_of_a_day_are_not_renewed_by_a_restart_nor_spent_by_failures(tmp_path: Path) -> None:
@@ -583,8 +659,16 @@ def test_items_of_a_day_are_not_renewed_by_a_restart_nor_spent_by_failures(tmp_p
 
 def test_requests_under_way_are_bounded(tmp_path: Path) -> None:
     known: dict[str, Any] = {"budget": {"in_flight": 3}, "client": {"batch": 1}}
-    with RefineServer(refiner.slow(0.05)) as server, house(tmp_path, server.url, **known) as home:
+    enough = threading.Event()
+    with RefineServer(refiner.after(enough)) as server, house(tmp_path, server.url, start=False, **known) as home:
         home.put(*range(12))
+        begun = Begun(home)
+        home.office.start()
+        server.wait_for(lambda server: len(server.asked) >= 3)
+        looks = begun.looks
+        home.wait_for(lambda _: begun.looks > looks + 1)
+        assert len(begun.requests) == 3
+        enough.set()
         home.wait_for(all_done(12))
         assert server.most_under_way == 3
 
@@ -617,8 +701,28 @@ def test_the_queue_is_bounded_and_says_what_it_drops(tmp_path: Path) -> None:
     outbox.close()
 
 
+def test_the_size_of_the_queue_is_right_however_slow_who_fills_it(tmp_path: Path) -> None:
+    """What was put is sent and removed before the one who put it goes on."""
+    outbox = Outbox(tmp_path, "http://cloud", SpoolSettings(), on_drop=lambda _parcel, _cause: None)
+    append, removing = outbox._spool.append, list[threading.Thread]()
+
+    def slow(topic: str, payload: bytes, now_s: float, value: float = 0.0) -> int:
+        item_id = append(topic, payload, now_s, value)
+        removing.append(threading.Thread(target=outbox.remove, args=([item_id],)))
+        removing[0].start()
+        removing[0].join(0.2)
+        return item_id
+
+    outbox._spool.append = slow  # type: ignore[method-assign] # as where a machine is busy
+    outbox.put(parcel(1), 1.0)
+    removing[0].join()
+    assert (outbox.depth, outbox.size_bytes) == (0, 0)
+    outbox.close()
+
+
 def test_what_is_too_old_is_dropped_and_told(tmp_path: Path) -> None:
-    with RefineServer(refiner.status(503)) as server, house(tmp_path, server.url, start=False) as home:
+    never = threading.Event()
+    with RefineServer(refiner.after(never)) as server, house(tmp_path, server.url, start=False) as home:
         home.office.outbox._wall_clock = lambda: time.time() - 90_000
         home.put(1)
         home.office.outbox._wall_clock = time.time
@@ -630,14 +734,15 @@ def test_what_is_too_old_is_dropped_and_told(tmp_path: Path) -> None:
         assert (told["decision"], told["cause"], told["key"], told["source"]) == ("drop", "age", *keys(1), "cam1")
 
 
-def test_the_log_names_the_limit_that_cost_a_crop_its_place(tmp_path: Path) -> None:
+def test_the_log_names_the_limit_that_cost_a_crop_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.escalation.forwarder.HELD_EVERY_S", TOLD_ONCE_S)
     known: dict[str, Any] = {"budget": {"items_per_day": 1}, "spool": {"max_mb": 1}, "client": {"batch": 1}}
     with RefineServer() as server, house(tmp_path, server.url, start=False, **known) as home:
         home.put(9)
         home.office.start()
         home.wait_for(all_done(1))
         home.put(1, 2, size_bytes=450_000)
-        home.wait_for(lambda figures: figures.held == {"items_per_day": 1})
+        home.wait_for(lambda figures: figures.held.get("items_per_day", 0) >= 1)
         home.put(3, size_bytes=450_000)
         held, told = lines(home.folder / "decisions.jsonl")
         assert (held["decision"], held["cause"]) == ("hold", "items_per_day")
@@ -671,15 +776,15 @@ def test_the_end_sends_what_it_can_and_is_in_time(tmp_path: Path) -> None:
     with RefineServer(refiner.slow(0.05)) as server:
         home = House(tmp_path, server.url)
         home.put(*range(16))
-        home.close(5.0)
+        home.close(WAIT_S)
         assert len(server.answered) == 16
-        server.behave = refiner.slow(30)
+        server.behave, before = refiner.after(threading.Event()), len(server.asked)
         home = House(tmp_path, server.url, run="run2")
         home.put(*range(100, 116))
-        server.wait_for(lambda server: len(server.asked) >= 3)
+        server.wait_for(lambda server: len(server.asked) > before)
         begun_s = time.monotonic()
         home.close(0.3)
-        assert time.monotonic() - begun_s < 1.5
+        assert 0.3 <= time.monotonic() - begun_s < QUICK["timeout_s"] / 2, "not until the request is given up"
         loops = [thread for thread in threading.enumerate() if thread.name == "loop"]
         assert len(loops) == 1, "the server's alone"
 
@@ -691,22 +796,22 @@ def test_a_cloud_that_is_away_is_not_waited_for_at_the_end(tmp_path: Path) -> No
     home.put(1)
     home.wait_for(lambda figures: figures.entered.get("open", 0) > 0)
     begun_s = time.monotonic()
-    home.close(10.0)
-    assert time.monotonic() - begun_s < 2.0
+    home.close(WAIT_S)
+    assert time.monotonic() - begun_s < WAIT_S / 2
 
 
 def test_shadow_sends_nothing_not_even_what_waits(tmp_path: Path) -> None:
-    with RefineServer(refiner.status(503)) as server:
-        with house(tmp_path, server.url) as home:
+    with RefineServer() as server:
+        with house(tmp_path, server.url, start=False) as home:
             home.put(1)
-            server.wait_for(lambda server: len(server.asked) > 0)
-        before = len(server.asked)
         made = House(tmp_path, server.url, run="run2", shadow=True, start=False)
         sink = made.escalation.sink("cam1")
         assert sink is not None
         assert sink._mailbox is None
         made.close()
-        assert len(server.asked) == before
+        assert made.figures.spooled == 1
+        assert server.asked == []
+        made.close()
 
 
 # All together.
@@ -718,12 +823,10 @@ def test_a_dog_becomes_a_golden_retriever_while_it_lives(tmp_path: Path) -> None
         sink = home.escalation.sink("cam1")
         assert sink is not None
         sink.open(source(started_at=STARTED_AT))
-        picture, index = noise(), 0
-        while not home.escalation.refined("cam1"):
-            sink.write(frame(index, {7: BOX}, name="dog", confidence=0.5, picture=picture))
-            index += 1
-            time.sleep(0.01)
-            assert index < 500
+        for index in range(FPS):
+            sink.write(frame(index, {7: BOX}, name="dog", confidence=0.5, picture=noise()))
+        home.wait_for(all_done(1))
+        sink.write(frame(FPS, {7: BOX}, name="dog", confidence=0.5, picture=noise()))
         assert home.escalation.refined("cam1") == {7: Refinement("fine dog", 0.82, "lite0", "dog")}
         ((told, label),) = home.told
         assert (told.track.track_id, told.verdict.agreement, label) == (
@@ -743,7 +846,8 @@ def test_a_dog_becomes_a_golden_retriever_while_it_lives(tmp_path: Path) -> None
 
 def test_an_answer_that_comes_after_the_track_is_kept_as_late(tmp_path: Path) -> None:
     policy = {"min_sharpness": 0, "settle_s": 0.2}
-    with RefineServer(refiner.slow(0.3)) as server, house(tmp_path, server.url, policy=policy, start=False) as home:
+    over = threading.Event()
+    with RefineServer(refiner.after(over)) as server, house(tmp_path, server.url, policy=policy, start=False) as home:
         sink = home.escalation.sink("cam1")
         assert sink is not None
         sink.open(source(started_at=STARTED_AT))
@@ -751,6 +855,7 @@ def test_an_answer_that_comes_after_the_track_is_kept_as_late(tmp_path: Path) ->
             sink.write(frame(index, {7: BOX}, name="dog", confidence=0.5, picture=noise()))
         for index in range(5, 5 + 3 * FPS):
             sink.write(frame(index, {}, picture=noise()))
+        over.set()
         figures = home.wait_for(all_done(1))
         assert figures.late == 1
         assert home.escalation.refined("cam1") == {}

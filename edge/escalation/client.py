@@ -118,7 +118,10 @@ def _failure_by(exc: Exception) -> RequestFailedError:
         )
     if isinstance(exc, aiohttp.ClientConnectorError):
         return RequestFailedError(Failure.PASSING, "unreachable", "it cannot be reached")
-    if isinstance(exc, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | ConnectionError):
+    # ClientOSError: a connection that is reset, as that of a process that is killed
+    if isinstance(
+        exc, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | ConnectionError
+    ):
         return RequestFailedError(Failure.PASSING, "cut_off", "it hangs up before its answer is complete")
     return RequestFailedError(Failure.PASSING, "bad_http", f"it does not speak HTTP ({type(exc).__name__})")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Outbox:
         self._on_drop = on_drop
         self._wall_clock = wall_clock
         self._size_bytes = self._spool.size_bytes
+        self._sizing = threading.Lock()
 
     @property
     def depth(self) -> int:
@@ -64,8 +66,9 @@ class Outbox:
     def put(self, parcel: Parcel, value: float) -> None:
         """Keep a crop; when there are too many, the least valuable go at once."""
         payload = parcel.packed()
-        self._spool.append(self.topic, payload, self._wall_clock(), value)
-        self._size_bytes += len(payload)
+        with self._sizing:  # it may be sent and removed at once
+            self._spool.append(self.topic, payload, self._wall_clock(), value)
+            self._size_bytes += len(payload)
         if self._size_bytes > self._most_bytes:
             self.trim()
 
@@ -82,14 +85,16 @@ class Outbox:
 
     def remove(self, ids: Sequence[int]) -> None:
         """They are answered, or given up."""
-        self._spool.ack(ids)
-        self._size_bytes = self._spool.size_bytes
+        with self._sizing:
+            self._spool.ack(ids)
+            self._size_bytes = self._spool.size_bytes
 
     def trim(self) -> None:
         """Drop what is too old or too much."""
         dropped: list[tuple[Parcel | None, str]] = []
-        self._spool.trim(self._wall_clock(), lambda item, cause: dropped.append((_without_jpeg(item), cause)))
-        self._size_bytes = self._spool.size_bytes
+        with self._sizing:
+            self._spool.trim(self._wall_clock(), lambda item, cause: dropped.append((_without_jpeg(item), cause)))
+            self._size_bytes = self._spool.size_bytes
         for parcel, cause in dropped:
             self._on_drop(parcel, cause)
 

@@ -6,6 +6,7 @@ import logging
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -21,6 +22,9 @@ Work = Callable[[sqlite3.Connection], Answer]
 
 # How long a writer waits for another process's transaction; ours take milliseconds, a slow disk some hundreds.
 BUSY_TIMEOUT_S = 5.0
+
+# How soon a file is tried again that another process is just beginning.
+COME_AGAIN_S = 0.01
 
 # The write-ahead log is cut back to this size at each checkpoint.
 WAL_LIMIT_BYTES = 1024 * 1024
@@ -110,7 +114,7 @@ class Database:
         self._file_id = _file_id(self.path)
         connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
@@ -137,6 +141,22 @@ class Database:
             beside = self.path.with_name(self.path.name + suffix)
             with suppress(FileNotFoundError):
                 beside.rename(beside.with_name(f"{self.path.name}.corrupt-{stamp}{suffix}"))
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Set the file's kind of journal. Of two that begin a file at the same moment SQLite makes neither wait here,
+    lest they wait for each other: one is refused at once, and has to come again.
+    """
+    give_up_s = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_s:
+                raise
+            time.sleep(COME_AGAIN_S)
+        else:
+            return
 
 
 def _file_id(path: Path) -> int:

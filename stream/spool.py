@@ -67,7 +67,7 @@ class Spool:
         """The oldest entries, of one topic or of all; they stay in the queue."""
         where, values = ("WHERE topic = ?", (topic,)) if topic is not None else ("", ())
         sql = f"SELECT id, topic, created_s, value, payload FROM items {where} ORDER BY id LIMIT ?"  # noqa: S608 - where is one of two constants
-        return self._database.run(
+        return self._database.read(
             lambda connection: [Item(*row) for row in connection.execute(sql, (*values, limit)).fetchall()]
         )
 
@@ -129,18 +129,18 @@ class Spool:
     def topics(self) -> list[str]:
         """The topics that have entries, the one with the oldest entry first."""
         sql = "SELECT topic FROM items GROUP BY topic ORDER BY MIN(id)"
-        return self._database.run(lambda connection: [topic for (topic,) in connection.execute(sql).fetchall()])
+        return self._database.read(lambda connection: [topic for (topic,) in connection.execute(sql).fetchall()])
 
     def depth(self, topic: str | None = None) -> int:
         """How many entries wait, of one topic or of all."""
         where, values = ("WHERE topic = ?", (topic,)) if topic is not None else ("", ())
         sql = f"SELECT COUNT(*) FROM items {where}"  # noqa: S608 - where is one of two constants
-        return self._database.run(lambda connection: int(connection.execute(sql, values).fetchone()[0]))
+        return self._database.read(lambda connection: int(connection.execute(sql, values).fetchone()[0]))
 
     @property
     def size_bytes(self) -> int:
         """The payloads' bytes; the file is somewhat larger."""
-        return self._database.run(_total_bytes)
+        return self._database.read(_total_bytes)
 
     def close(self) -> None:
         """Let go of the file; a later call opens it again."""

@@ -251,9 +251,10 @@ def test_a_queue_survives_its_process(tmp_path: Path, server: HookServer, made: 
     program = """
 import os, signal, sys
 from pathlib import Path
+from edge.events.publish.webhook import WebhookPublisher, open_spool
+from edge.events.settings import WebhookSettings
 from tests.events import change
-from tests.test_events_webhook import publisher
-one = publisher(Path(sys.argv[1]), sys.argv[2])
+one = WebhookPublisher(WebhookSettings(url=sys.argv[2]), open_spool(Path(sys.argv[1])))
 one.start()
 for number in range(10):
     one.publish(change("new", number))

@@ -15,7 +15,7 @@ from stream.frame import Frame, ModelIdentity, NetworkView
 from stream.pipeline import Detected
 from stream.pool import GivenUp, InferencePool, Lane
 
-WAIT_S = 5.0
+WAIT_S = 60.0
 
 
 def frame(index: int, *, source: str = "cam", received_s: float = 0.0) -> Frame:
@@ -174,15 +174,15 @@ def test_what_waits_at_the_end_is_answered_and_what_comes_later_too(closing: str
     answers.offer(lane, frame(0))
     assert detector.begun.acquire(timeout=WAIT_S)
     answers.offer(lane, frame(1))
-    if closing == "lane":
-        lane.close()
-    else:
-        detector.let.release()
-        assert pool.close(WAIT_S)
+    end = threading.Thread(target=lane.close if closing == "lane" else lambda: pool.close(WAIT_S))
+    end.start()
+    answers.wait_for(1)
     answers.offer(lane, frame(2))
     assert answers.by_index[1] == answers.by_index[2] == GivenUp("stopped")
     detector.let.release()
-    pool.close(WAIT_S)
+    end.join(WAIT_S)
+    assert pool.close(WAIT_S)
+    assert isinstance(answers.by_index[0], Detected)
 
 
 def test_a_worker_that_hangs_does_not_hold_up_the_end() -> None:

@@ -17,7 +17,7 @@ from stream.frame import Frame, ModelIdentity, NetworkView
 from stream.pipeline import Detected
 from stream.pool import GivenUp, InferencePool, Lane, TaskLane
 
-WAIT_S = 5.0
+WAIT_S = 60.0
 
 
 class Job:

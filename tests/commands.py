@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 TIMEOUT_S = 100
 
 
@@ -46,6 +48,20 @@ def videodisco(*arguments: str | Path, cwd: Path, extra: Mapping[str, str] | Non
         command(*arguments), cwd=cwd, env=environment(extra), capture_output=True, text=True, timeout=TIMEOUT_S
     )
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def in_process(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Ended:
+    """The same in this process and its folder, for what is over sooner than an interpreter starts."""
+    from videodisco import main
+
+    interval_s = sys.getswitchinterval()
+    capsys.readouterr()
+    try:
+        code = main([str(each) for each in arguments])
+    finally:
+        sys.setswitchinterval(interval_s)
+    said = capsys.readouterr()
+    return Ended(code, said.out, said.err)
 
 
 def predictions(folder: Path) -> list[dict[str, Any]]:

@@ -3,37 +3,82 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
+import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.commands import videodisco
+from tests.commands import command, environment, videodisco
 
 pytestmark = pytest.mark.slow
 
+PATIENCE_S = 90.0
 
-@pytest.mark.parametrize("realtime", [False, True], ids=["as a file", "as a camera"])
-def test_a_run_keeps_pictures_and_reports_what_it_would_have_asked(
-    bikes_clip: Path, tmp_path: Path, realtime: bool
-) -> None:
-    config = tmp_path / "c.yaml"
+
+def configuration(folder: Path, **more: Any) -> Path:
     content = {
         "dataset": {"enabled": True, "what": "crops", "sampling_strategies": [{"name": "all", "type": "random"}]},
         "escalation": {"enabled": True, "policy": {"confidence_high": 1.0, "min_sharpness": 0, "settle_s": 0.2}},
         "mlflow": {"enabled": False},
-        "realtime": realtime,
-        "end_s": 6,
+        "defaults": {"motion": "off"},
+        **more,
     }
-    config.write_text(yaml.safe_dump(content), encoding="utf-8")
-    ended = videodisco("run", bikes_clip, "--config", config, "--motion", "off", cwd=tmp_path)
-    assert ended.code == 0, ended.err
-    lines = (tmp_path / "runs" / "run" / "decisions.jsonl").read_text(encoding="utf-8").splitlines()
-    assert any(json.loads(line)["decision"] != "refuse" for line in lines), "something was worth a question"
-    kept = list((tmp_path / "runs" / "dataset").rglob("*.jpg"))
+    path = folder / "c.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def something_was_asked(folder: Path) -> bool:
+    path = folder / "runs" / "run" / "decisions.jsonl"
+    written = path.read_text(encoding="utf-8").rpartition("\n")[0] if path.exists() else ""
+    return any(json.loads(line)["decision"] != "refuse" for line in written.splitlines())
+
+
+def kept_pictures(folder: Path) -> list[Path]:
+    return list((folder / "runs" / "dataset").rglob("*.jpg"))
+
+
+def assert_all_is_there(folder: Path) -> None:
+    assert something_was_asked(folder), "something was worth a question"
+    kept = kept_pictures(folder)
     assert kept
-    (manifest,) = (tmp_path / "runs" / "dataset").rglob("*.db")
+    (manifest,) = (folder / "runs" / "dataset").rglob("*.db")
     with sqlite3.connect(manifest) as connection:
         (count,) = connection.execute("SELECT count(*) FROM samples").fetchone()
     assert count == len(kept)
+
+
+def test_a_run_keeps_pictures_and_reports_what_it_would_have_asked(bikes_clip: Path, tmp_path: Path) -> None:
+    ended = videodisco("run", bikes_clip, "--config", configuration(tmp_path, end_s=2), cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert_all_is_there(tmp_path)
+
+
+def test_so_does_one_that_watches_a_camera(bikes_clip: Path, tmp_path: Path) -> None:
+    """For as long as this machine needs to look at something often enough to ask about it."""
+    config = configuration(tmp_path, realtime=True)
+    with subprocess.Popen(
+        command("run", bikes_clip, "--config", config, "--loop"),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        try:
+            deadline_s = time.monotonic() + PATIENCE_S
+            while not (something_was_asked(tmp_path) and kept_pictures(tmp_path)):
+                assert running.poll() is None
+                assert time.monotonic() < deadline_s
+                time.sleep(0.1)
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate()
+        finally:
+            running.kill()
+    assert running.returncode == 130, said
+    assert_all_is_there(tmp_path)

@@ -15,8 +15,9 @@ _BOUNDARY = "picture"
 
 
 class HttpCamera:
-    """``/mjpeg`` sends ``rate`` pictures a second whose grey is their number, until ``ended`` is set; ``/<number>``
-    answers with that status; other paths are files of ``folder``. ``login`` is what basic authorisation must say."""
+    """``/mjpeg`` sends ``rate`` pictures a second whose grey is their number, until ``ended`` is set, and then refuses
+    until it is cleared; ``/<number>`` answers with that status; other paths are files of ``folder``. ``login`` is what
+    basic authorisation must say."""
 
     def __init__(self, folder: Path | None = None, *, rate: float = 20, login: str | None = None) -> None:
         self.ended = threading.Event()
@@ -49,7 +50,7 @@ class HttpCamera:
         self.ended.set()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        self._thread.join(60)
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         path = request.path.partition("?")[0].strip("/")
@@ -57,6 +58,8 @@ class HttpCamera:
             _ask_for_login(request)
         elif path.isdecimal():
             request.send_error(int(path))
+        elif path == "mjpeg" and self.ended.is_set():
+            request.send_error(503)
         elif path == "mjpeg":
             self._send_pictures(request)
         elif path == "page":

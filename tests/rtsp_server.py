@@ -7,8 +7,8 @@ its standard input (``size WIDTH HEIGHT``); it ends when its input does. Importe
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 PYTHON = "/usr/bin/python3"
-_READY_S = 10
+_END_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +42,26 @@ class CameraSpec:
     picture: bool = True
 
 
+@functools.cache
 def available() -> bool:
     """Whether the server's parts are installed."""
     check = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
     try:
-        done = subprocess.run([PYTHON, "-c", check], capture_output=True, timeout=20, check=False)
+        done = subprocess.run([PYTHON, "-c", check], capture_output=True, timeout=60, check=False)
     except OSError:
         return False
     return done.returncode == 0
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class RtspCamera:
-    """A camera on loopback that can be switched off and on again, on the same port."""
+    """A camera on loopback that can be switched off and on again, on the same port, which stays its own meanwhile."""
 
-    def __init__(self, spec: CameraSpec | None = None, *, port: int | None = None) -> None:
+    def __init__(self, spec: CameraSpec | None = None) -> None:
+        from tests.ports import HeldPort  # the server's own Python knows nothing of it
+
         self.spec = spec or CameraSpec()
-        self.port = port or free_port()
+        self._held = HeldPort()
+        self.port = self._held.number
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -98,11 +96,17 @@ class RtspCamera:
         if self._process is None:
             return
         self._process.kill()
-        self._process.wait(_READY_S)
+        self._process.wait(_END_S)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
         self._process = None
+
+    def keep(self) -> None:
+        """Start it again if it has ended by itself: GStreamer's server does so now and then."""
+        if self._process is None or self._process.poll() is not None:
+            self.stop()
+            self.start()
 
     def resize(self, width: int, height: int) -> None:
         """Change the picture's size within the running stream."""

@@ -129,9 +129,13 @@ class Connection:
                 raise _lost(exc, time.monotonic() - started_s, self._limits) from _scrubbed(exc)
             if packet is None:
                 return
+            waited_s = time.monotonic() - started_s
             # An empty packet would tell the decoder that this was all.
             if packet.size:
                 yield packet
+            if waited_s >= self._limits.read_timeout_s and self._address.kind is not AddressKind.FILE:
+                # libav first hands over what its parser still held, and would wait as long again for more.
+                raise _lost(TimeoutError(), waited_s, self._limits)
 
     def _prepare(self) -> None:
         for other in self.container.streams:

@@ -225,7 +225,6 @@ class LiveSource:
 
     def _describe(self, connection: Connection, picture: av.VideoFrame) -> SourceInfo:
         width, height = upright_size(picture)
-        begun_s = time.monotonic() - (self._clock.start_s or 0.0)
         return SourceInfo(
             name=self.name,
             location=self._address.label,
@@ -236,7 +235,7 @@ class LiveSource:
             frame_rate=connection.frame_rate,
             time_base=TIME_BASE,
             rotation_degrees=picture.rotation,
-            started_at=time.time() - begun_s,
+            started_at=time.time() - (time.monotonic() - (self._clock.start_s or 0.0)),
         )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge import device_choice
 from edge.config import DetectorSettings
 from edge.inventory import inventory
 from edge.loaded_model import LoadedModel
@@ -28,7 +31,7 @@ from stream.errors import ModelError
 from stream.home import home
 from stream.machine import usable_cores
 from tests import model_files
-from tests.commands import videodisco
+from tests.commands import Ended, in_process
 
 CPU_FIRST = Tried("cpu", CPU, 20.0)
 
@@ -188,17 +191,26 @@ def test_a_required_provider_is_not_replaced(model: Path, monkeypatch: pytest.Mo
         LoadedModel(found, DetectorSettings(device="cuda", require_provider="cuda"), SlotPlan(1, 1))
 
 
-def test_a_run_refuses_another_provider_before_it_begins(model: Path, carphone_clip: Path, tmp_path: Path) -> None:
-    options = ("--model", model, "--no-mlflow", "--require-provider", "coreml")
-    ended = videodisco("run", carphone_clip, *options, cwd=tmp_path)
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """A command in this process, which measures no longer than it takes to see that it does."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(device_choice, "measure_devices", partial(device_choice.measure_devices, seconds=0.1))
+    return partial(in_process, capsys)
+
+
+def test_a_run_refuses_another_provider_before_it_begins(
+    here: Callable[..., Ended], model: Path, carphone_clip: Path, tmp_path: Path
+) -> None:
+    ended = here("run", carphone_clip, "--model", model, "--no-mlflow", "--require-provider", "coreml")
     assert ended.code == 4
     assert "coreml is required" in ended.sentence
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow
-def test_the_command_measures_and_remembers(model: Path, carphone_clip: Path, tmp_path: Path) -> None:
-    ended = videodisco("checks", "--measure", carphone_clip, "--model", model, cwd=tmp_path)
+def test_the_command_measures_and_remembers(here: Callable[..., Ended], model: Path, carphone_clip: Path) -> None:
+    ended = here("checks", "--measure", carphone_clip, "--model", model)
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.startswith("mine: ")
     assert "cpu " in ended.out
@@ -208,13 +220,15 @@ def test_the_command_measures_and_remembers(model: Path, carphone_clip: Path, tm
 
 
 @pytest.mark.slow
-def test_a_bench_of_every_plan_is_remembered_and_shown(model: Path, carphone_clip: Path, tmp_path: Path) -> None:
-    assert "not measured here" in videodisco("models", "show", model, cwd=tmp_path).out
-    noisy = videodisco("models", "bench", model, "--seconds", "0.1", cwd=tmp_path)
+def test_a_bench_of_every_plan_is_remembered_and_shown(
+    here: Callable[..., Ended], model: Path, carphone_clip: Path
+) -> None:
+    assert "not measured here" in here("models", "show", model).out
+    noisy = here("models", "bench", model, "--seconds", "0.1")
     assert (noisy.code, noisy.err) == (0, "")
     assert noisy.out.startswith("mine at 64x64, ")
     assert "run takes " in noisy.out
-    ended = videodisco("models", "bench", model, "--clip", carphone_clip, "--seconds", "0.1", "--json", cwd=tmp_path)
+    ended = here("models", "bench", model, "--clip", carphone_clip, "--seconds", "0.1", "--json")
     told = json.loads(ended.out)
     plans = every_plan(usable_cores())
     assert [(each["workers"], each["threads"]) for each in told["plans"]] == [(p.workers, p.threads) for p in plans]
@@ -223,7 +237,7 @@ def test_a_bench_of_every_plan_is_remembered_and_shown(model: Path, carphone_cli
         cpu = next(each for each in plan["tried"] if each["device"] == "cpu")
         assert cpu["pictures_per_s"] > 0
         assert cpu["pictures_per_cpu_s"] > 0
-    shown = json.loads(videodisco("models", "show", model, "--json", cwd=tmp_path).out)
+    shown = json.loads(here("models", "show", model, "--json").out)
     fastest = kept_of(told["sha256"])[0]
     assert shown["pictures_per_s"] == fastest.pictures_per_s
     assert shown["speed"].startswith(f"{fastest.pictures_per_s:.1f} pictures of 64x64 a second with {fastest.device}")

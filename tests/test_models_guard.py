@@ -95,6 +95,12 @@ def calling(rounds: int, times: int) -> ModelProto:
     return of(model.graph, functions)
 
 
+def crowded(nodes: int) -> ModelProto:
+    model = with_nodes([])
+    model.graph.node.extend([identity()] * nodes)
+    return model
+
+
 def endless(trips: list[int], body: list[NodeProto], ends_with: str = "goes_on") -> ModelProto:
     """A loop of so many rounds, none for as many as its condition wants."""
     name = "trips" if trips else ""
@@ -169,7 +175,7 @@ HOSTILE: dict[str, tuple[Callable[[], ModelProto], str]] = {
     "functions by the billion": (lambda: calling(30, 3), "has more than 50000 operations"),
     "a function that calls itself": (lambda: calling_itself(), "has functions that call themselves"),
     "too many operations": (
-        lambda: with_nodes([identity() for _ in range(guard.MAX_NODES + 1)]),
+        lambda: crowded(guard.MAX_NODES + 1),
         "has more than 50000 operations",
     ),
     "no network": (lambda: of(helper.make_graph([], "g", [], [])), "holds no network"),
@@ -215,7 +221,7 @@ def test_what_exporters_write_passes(harmless: Callable[[], ModelProto]) -> None
 def test_work_is_bounded_whatever_the_file_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "MAX_FIELDS", 500)
     watch = guard._Watch(Budget(500))
-    content = with_nodes([identity() for _ in range(1000)]).SerializeToString()
+    content = crowded(1000).SerializeToString()
     with pytest.raises(TooMuchWorkError):
         watch.model(memoryview(content))
     assert watch.budget.fields_left == -1

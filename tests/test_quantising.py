@@ -25,7 +25,7 @@ from models.session import open_session
 from models.shelf.derived import operators_run
 from stream.errors import ModelError, UsageError
 from tests import model_files
-from tests.commands import videodisco
+from tests.commands import in_process
 
 FLOAT = TensorProto.FLOAT
 
@@ -69,7 +69,8 @@ def network(score_bias: float = 0.0) -> ModelProto:
 
 @pytest.fixture(autouse=True)
 def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is said about speed here, and so small a network gains none."""
+    """Nothing is said about speed here, and so small a network gains none; and a few pictures are as good as many."""
+    monkeypatch.setattr("edge.quantising.PICTURES", 30)
     monkeypatch.setattr("edge.quantising.TURN_S", 0.02)
     monkeypatch.setattr("edge.quantising.LEAST_GAIN", 0.0)
 
@@ -310,10 +311,15 @@ def test_the_threshold_goes_down_until_there_is_enough_to_judge_by() -> None:
 
 @pytest.mark.slow
 def test_the_command_refuses_what_does_not_agree_and_says_where_the_report_is(
-    small: Path, carphone_clip: Path, tmp_path: Path
+    small: Path,
+    carphone_clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     options = ("--calibrate", carphone_clip, "--least-f1", "1", "--name", "never")
-    ended = videodisco("models", "quantize", small, *options, cwd=tmp_path)
+    ended = in_process(capsys, "models", "quantize", small, *options)
     assert ended.code == 4
     assert "small is not quantised" in ended.sentence
     assert (tmp_path / "runs" / "quantize-never" / "report.md").exists()

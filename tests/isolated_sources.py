@@ -41,7 +41,8 @@ class Script:
     ``wait``.
 
     With ``once`` (a path) only the first child does so, the others go on for ever. ``opens`` is what happens before:
-    ``well``, ``refused``, ``crash`` or ``hang``. Every ``resize_every`` frames pictures grow by half.
+    ``well``, ``refused``, ``crash`` or ``hang``. Every ``resize_every`` frames pictures grow by half, twice; then they
+    are as they were.
     """
 
     frames: int = 10
@@ -120,7 +121,7 @@ class ScriptedSource:
 
     def _frame(self, index: int, plan: ViewPlanner) -> Frame:
         script = self._script
-        grown = 1.5 ** (index // script.resize_every) if script.resize_every else 1
+        grown = 1.5 ** (index // script.resize_every % 3) if script.resize_every else 1
         width, height = round(script.width * grown), round(script.height * grown)
         view = plan(width, height)
         now_s = time.monotonic()

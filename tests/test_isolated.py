@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import signal
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from stream.attention import Attention
 from stream.errors import DecodeError, SourceError
 from stream.frame import Frame, NetworkView
+from stream.isolation import memory, session
 from stream.isolation.memory import MOST_SLOTS
 from stream.sources import backoff
 from stream.sources.address import AddressKind, parse_address
@@ -31,7 +34,7 @@ from stream.sources.settings import LiveSettings, LookSettings
 from stream.sources.status import SourceState
 from tests.clips import Clip, frame_number, write_clip, write_sizes
 from tests.isolated_sources import Script, view_of
-from tests.isolation import CHATTER, LIES, Tape, Watcher, gone, isolated, open_files, opened, some
+from tests.isolation import CHATTER, LIES, PATIENT_S, Deaths, Tape, gone, isolated, open_files, opened, some
 
 
 @pytest.fixture
@@ -41,6 +44,12 @@ def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(backoff.POLICIES, kind, BackoffPolicy(0.01, 0.01, 0.01))
 
 
+@pytest.fixture
+def _room_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No frame gives way while this process stands still for some seconds."""
+    monkeypatch.setattr(memory, "MOST_SLOTS", 250)
+
+
 # The same as on a thread.
 
 
@@ -48,7 +57,7 @@ def on_a_thread(path: Path, tape: Tape) -> LiveSource:
     return LiveSource(
         parse_address(str(path)),
         name="cam",
-        settings=LiveSettings(max_staleness_s=60),
+        settings=LiveSettings(max_staleness_s=60, stall_s=60),
         attention=Attention(LookSettings(motion="off")),
         wants_pictures=lambda: PictureDemand.ALL,
         tap=tape,
@@ -59,11 +68,11 @@ def in_a_child(path: Path, tape: Tape, *, shared_memory: bool = True, **settings
     return IsolatedSource(
         parse_address(str(path)),
         name="cam",
-        settings=LiveSettings(max_staleness_s=60, **settings),
+        settings=LiveSettings(max_staleness_s=60, stall_s=60, **settings),
         look=LookSettings(motion="off"),
         wants_pictures=lambda: PictureDemand.ALL,
         tap=tape,
-        isolation=Isolation(shared_memory=shared_memory),
+        isolation=Isolation(margin_s=PATIENT_S, shared_memory=shared_memory),
     )
 
 
@@ -82,6 +91,7 @@ def plain(frame: Frame) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_room_for_all")
 @pytest.mark.parametrize(
     ("shared_memory", "change_of_size"),
     [(True, False), (True, True), (False, False)],
@@ -111,12 +121,13 @@ def test_frames_are_those_of_the_thread(tmp_path: Path, *, shared_memory: bool, 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_room_for_all")
 @pytest.mark.parametrize("death", [signal.SIGSEGV, signal.SIGKILL])
 def test_frames_come_back_after_a_crash(tmp_path: Path, death: signal.Signals) -> None:
-    path = write_clip(tmp_path / "clip.mp4", Clip(frames=25))
+    path = write_clip(tmp_path / "clip.mp4", Clip(frames=200))
     tape = Tape()
     source = in_a_child(path, tape, loop=True)
-    with opened(source), Watcher(source) as watcher:
+    with opened(source), Deaths(source) as deaths:
         frames = source.frames(view_of)
         before = list(itertools.islice(frames, 10))
         assert source.child_pid is not None
@@ -125,34 +136,35 @@ def test_frames_come_back_after_a_crash(tmp_path: Path, death: signal.Signals) -
         while (frame := next(frames)).epoch == before[-1].epoch:
             before.append(frame)
         after = [frame, *itertools.islice(frames, 10)]
-    assert f"(signal {death.value})" in "".join(watcher.reasons(SourceState.BACKING_OFF))
-    assert watcher.seen[-1].state is SourceState.LIVE
-    assert watcher.seen[-1].connects == 2
+        status = source.status(time.monotonic())
+    (reason,) = deaths.reasons
+    assert f"(signal {death.value})" in reason
+    assert (status.state, status.connects) == (SourceState.LIVE, 2)
     every = before + after
     assert [frame.index for frame in every] == list(range(len(every)))
     assert {frame.epoch for frame in after} == {before[-1].epoch + 1}
     assert all(later.pts > earlier.pts for earlier, later in itertools.pairwise(every))
-    # The timeline goes on by the clock: the pause is as long as it was.
-    pause_s = after[0].received_s - before[-1].received_s
-    assert after[0].pts_s - before[-1].pts_s == pytest.approx(pause_s, abs=0.2)
     assert after[0].received_s > killed_s
     assert [frame_number(f.picture) for f in after if f.picture is not None] == list(range(11))
+    # The timeline goes on by the clock: the pause is as long as it was.
+    first, again = tape.packets[0], next(packet for packet in tape.packets if packet.epoch == after[0].epoch)
+    pause_s = again.received_s - first.received_s
+    assert float((again.dts - first.dts) * again.track.time_base) == pytest.approx(pause_s, abs=0.001)
     assert all(later.dts > earlier.dts for earlier, later in itertools.pairwise(tape.packets))
-    assert tape.packets[-1].epoch > tape.packets[0].epoch
 
 
 # Misfortunes.
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_backoff")
+@pytest.mark.usefixtures("quick_backoff", "_room_for_all")
 @pytest.mark.parametrize(
     ("then", "reason"), [("crash", "crashed (signal 11)"), ("hang", "hung"), ("stop", "hung"), ("end", "")]
 )
 def test_a_child_that_fails_is_replaced(tmp_path: Path, then: str, reason: str) -> None:
     script = Script(frames=5, then=then, once=str(tmp_path / "once"))
-    source = isolated(script, margin_s=3.0 if then == "crash" else 0.7)
-    with opened(source), Watcher(source) as watcher:
+    source = isolated(script, margin_s=0.7 if reason == "hung" else PATIENT_S)
+    with opened(source), Deaths(source) as deaths:
         first = source.child_pid
         frames = some(source, 12)
         assert (source.child_pid == first) == (then == "end")
@@ -165,22 +177,26 @@ def test_a_child_that_fails_is_replaced(tmp_path: Path, then: str, reason: str) 
     assert epochs == sorted(epochs)
     assert epochs[-1] > 0
     assert 0 < epochs.count(0) <= 5
-    assert all(reason in said for said in watcher.reasons(SourceState.BACKING_OFF))
-    assert watcher.reasons(SourceState.BACKING_OFF)
+    assert deaths.reasons
+    assert all(reason in said for said in deaths.reasons)
     assert first is not None
     assert gone(first)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_backoff")
+@pytest.mark.usefixtures("quick_backoff", "_room_for_all")
 @pytest.mark.parametrize(("lie", "times"), [("noise", 1), ("chatter", 20_000)])
-def test_a_child_that_lies_is_replaced(tmp_path: Path, lie: str, times: int) -> None:
+def test_a_child_that_lies_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: str, times: int) -> None:
+    monkeypatch.setattr(session, "MOST_MESSAGES_A_SECOND", 500)  # so many can be read on any machine
     said = CHATTER if lie == "chatter" else LIES[lie]
     source = isolated(Script(frames=3, then="say", said=said.hex(), times=times, once=str(tmp_path / "once")))
-    with opened(source), Watcher(source) as watcher:
+    with opened(source), Deaths(source) as deaths:
         frames = some(source, 8)
-    assert [frame.epoch for frame in frames] == [0] * 3 + [1] * 5
-    (reason,) = watcher.reasons(SourceState.BACKING_OFF)
+    epochs = [frame.epoch for frame in frames]
+    # The lie may overtake what the child still meant to send.
+    assert epochs == [0] * epochs.count(0) + [1] * epochs.count(1)
+    assert 0 < epochs.count(0) <= 3
+    (reason,) = deaths.reasons
     assert reason.startswith("its decoding process said what cannot be (")
 
 
@@ -219,7 +235,7 @@ def test_a_child_dies_with_its_parent() -> None:
         child = int(parent.stdout.readline())
         assert not gone(child, within_s=0.1)
         parent.kill()
-        assert gone(child, within_s=3)
+        assert gone(child)
 
 
 @pytest.mark.slow
@@ -239,16 +255,17 @@ def test_nothing_is_left_of_twenty_children() -> None:
     with opened(source):
         frames = source.frames(view_of)
         next(frames)
+        gc.collect()
         files = open_files()
         killer = threading.Thread(target=kill_twenty)
         killer.start()
         frame = next(frame for frame in frames if len(children) == 20 and frame.epoch > 0)
         killer.join()
-        assert open_files() == files
+        assert open_files() <= files
         assert frame.index > 0
     assert open_files() < files
     # Not even zombies.
-    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    assert not children & {process.pid for process in psutil.Process().children()}
 
 
 # A slow parent, a parent that goes.
@@ -258,44 +275,45 @@ def test_nothing_is_left_of_twenty_children() -> None:
 def test_a_slow_parent_costs_frames_and_sees_the_present() -> None:
     source = isolated(Script(frames=1_000_000, pause_s=0.005, width=1280, height=720))
     with opened(source):
-        frames = source.frames(view_of)
-        taken = [next(frames)]
-        while missed(taken) < 50:
+        frames = map(checked, source.frames(view_of))
+        first, taken = next(frames)[0], 1
+        last = first
+        while (missed := last - first + 1 - taken) < 50:
             time.sleep(0.1)
-            taken.append(next(frames))
+            last, taken = next(frames)[0], taken + 1
         resumed_s = time.monotonic()
-        taken += itertools.islice(frames, 30)
-        waiting = sum(frame.received_s < resumed_s for frame in taken[-30:])
+        waiting = sum(received_s < resumed_s for _, received_s in itertools.islice(frames, 30))
         maps = Path(f"/proc/{source.child_pid}/maps").read_text().splitlines()
-        while source.drops.get("isolation", 0) < missed(taken):
-            taken.append(next(frames))
-    # However long the parent was away: a dozen slots.
-    assert waiting <= MOST_SLOTS
+        while source.drops.get("isolation", 0) < missed:
+            next(frames)
+    # However long the parent was away: a dozen slots, and the one that was being filled.
+    assert waiting <= MOST_SLOTS + 1
     (shared,) = [line for line in maps if "videodisco-pixels" in line]
     begin, end = (int(side, 16) for side in shared.split()[0].split("-"))
     assert end - begin <= 64 << 20
-    for frame in taken:
-        assert frame.picture is not None
-        assert (frame.picture == frame.index % 256).all()
 
 
-def missed(frames: list[Frame]) -> int:
-    return frames[-1].index - frames[0].index + 1 - len(frames)
+def checked(frame: Frame) -> tuple[int, float]:
+    """A frame's index and when it was received; its pixels are its own, and not kept."""
+    assert frame.picture is not None
+    assert (frame.picture == frame.index % 256).all()
+    return frame.index, frame.received_s
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("then", ["wait", "hang", "stop"])
 def test_interrupt_ends_frames_at_once_and_close_soon(then: str) -> None:
-    source = isolated(Script(frames=3, then=then), margin_s=30)
+    source = isolated(Script(frames=3, then=then))
     source.open()
     child = source.child_pid
-    timer = threading.Timer(0.3, source.interrupt)
-    timer.start()
+    frames = source.frames(view_of)
+    for _ in range(3):
+        next(frames)
+    threading.Timer(0.3, source.interrupt).start()
     begun_s = time.monotonic()
-    assert len(some(source, 10)) == 3
-    assert time.monotonic() - begun_s < 1.5
+    assert next(frames, None) is None
     source.close()
-    assert time.monotonic() - begun_s < (1.5 if then == "wait" else 4)
+    assert time.monotonic() - begun_s < PATIENT_S / 3, "nobody waits until it counts as hung"
     assert child is not None
     assert not Path(f"/proc/{child}").exists()
     assert source.status(time.monotonic()).state is SourceState.ENDED
@@ -303,7 +321,7 @@ def test_interrupt_ends_frames_at_once_and_close_soon(then: str) -> None:
 
 @pytest.mark.slow
 def test_interrupt_ends_opening() -> None:
-    source = isolated(Script(opens="hang"), margin_s=30)
+    source = isolated(Script(opens="hang"))
     threading.Timer(0.3, source.interrupt).start()
     with pytest.raises(SourceError, match="stopped"):
         source.open()
@@ -320,9 +338,9 @@ def test_pictures_are_made_while_somebody_looks_and_seen_once_the_detector_is_re
         frames = source.frames(lambda _width, _height: view)
         assert all(f.picture is None and f.network is None for f in itertools.islice(frames, 5))
         demand = PictureDemand.ALL
-        assert any(f.picture is not None for f in itertools.islice(frames, 100))
+        assert any(f.picture is not None for f in itertools.islice(frames, 5000))
         view = NetworkView(40, 30, rgb=False)
-        looked_at = next(f for f in itertools.islice(frames, 200) if f.network is not None)
+        looked_at = next(f for f in itertools.islice(frames, 5000) if f.network is not None)
         assert looked_at.network is not None
         assert looked_at.network.shape == (30, 40, 3)
         assert looked_at.letterbox is not None
@@ -346,4 +364,4 @@ def test_the_child_shows_no_credentials_and_ignores_ctrl_c(monkeypatch: pytest.M
         limits = (child / "limits").read_text()
     assert any(line.split()[-3:-1] == ["0", "0"] for line in limits.splitlines() if line.startswith("Max core"))
     assert source.losses.corrupt_packets == 3
-    assert source.drops == {"late": 2}
+    assert source.drops["late"] == 2

@@ -182,7 +182,7 @@ def test_drip_fed_messages_do_not_keep_a_link_alive(wire: tuple[Link, socket.soc
     took_s = time.monotonic() - begun_s
     stop.set()
     dripping.join()
-    assert took_s < 1
+    assert took_s < 30, "the whole message would take twenty minutes"
 
 
 def test_memory_holds_what_the_child_wrote_and_copies_it_out() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
 CHROMIUM = Path("/usr/bin/chromium")
-WAIT_MS = 15_000
+WAIT_MS = 60_000
 WIDE, PHONE = (1280, 800), (390, 844)
 
 _WATCH = """
@@ -22,6 +22,13 @@ window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) => {
   window.violations.push(`${event.violatedDirective}: ${event.blockedURI || event.sample}`);
 });
+// What is said in passing is gone after some seconds; here it is kept.
+window.noticed = [];
+new MutationObserver((changes) => {
+  for (const node of changes.flatMap(({ addedNodes }) => [...addedNodes])) {
+    if (node.matches?.(".notice")) window.noticed.push(node.textContent);
+  }
+}).observe(document, { childList: true, subtree: true });
 """
 
 
@@ -35,7 +42,7 @@ def chromium() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         missing(str(CHROMIUM), "install Debian's chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=WAIT_MS)
         try:
             yield browser
         finally:
@@ -61,16 +68,18 @@ class Visit:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        violations = self.page.evaluate("window.violations")
+        violations = self.page.evaluate("window.violations") if kind is None else None
         self.context.close()
         if kind is None:
             assert not self.problems, self.problems
             assert not violations, violations
 
     def go(self, place: str) -> Page:
-        """Open a view, ``live/street``."""
+        """Open a view, ``live/street``, or what stands at the door."""
         self.page.goto(f"{self.url}/#/{place}")
-        self.page.locator("main h1").first.wait_for()
+        name, _, part = place.partition("/")
+        view = f"{name}-one" if (name, bool(part)) == ("live", True) else name
+        self.page.locator(f'main[data-view="{view}"] h1, main[data-view="login"] h1').first.wait_for()
         return self.page
 
     def until(self, script: str, argument: object = None) -> Any:
@@ -83,6 +92,17 @@ class Visit:
                 return said
             self.page.wait_for_timeout(100)
         raise AssertionError(f"it never became true: {script}")
+
+    def eventually(self, true: Callable[[], bool], what: str) -> None:
+        """Wait until something of this side is true, which the browser may have to tell of first."""
+        deadline_s = time.monotonic() + WAIT_MS / 1e3
+        while not true():
+            assert time.monotonic() < deadline_s, what
+            self.page.wait_for_timeout(50)
+
+    def noticed(self, text: str) -> None:
+        """Wait until the page has said something in passing."""
+        self.until("(text) => window.noticed.some((each) => each.includes(text))", text)
 
     def button(self, name: str, within: Locator | None = None) -> Locator:
         return (within or self.page).get_by_role("button", name=name, exact=True)

@@ -14,13 +14,10 @@ import pytest
 from edge.escalation.figures import Agreement, EscalationFigures
 from edge.events.event import Event, EventChange
 from edge.events.settings import ChangeType
-from tests.page_browser import Visit, chromium
+from tests.page_browser import WAIT_MS, Visit, chromium
 from tests.service_runs import Serving, encoded, frame_of
 
 pytestmark = pytest.mark.slow
-
-TRIAL_MS = 60_000
-"""A new model is tried on live pictures, which takes its time where the machine is busy."""
 
 VIEWER, OPERATOR = "view-token-0123456789", "operate-token-012345"
 
@@ -34,7 +31,9 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, bikes_clip: Path, browser: Any) -> Iterator[Serving]:
     street = {"source": str(bikes_clip), "loop": True, "record": {"mode": "events"}, "detect_fps": 8}
-    with Serving(tmp_path_factory.mktemp("views"), {"cameras": {"street": street}}) as running:
+    content = {"cameras": {"street": street}, "serve": {"images": {"deadline_s": WAIT_MS / 1e3}}}
+    with pytest.MonkeyPatch.context() as patched, Serving(tmp_path_factory.mktemp("views"), content) as running:
+        patched.setattr("edge.service.live.SNAPSHOT_WITHIN_S", WAIT_MS / 1e3)
         yield running
 
 
@@ -130,6 +129,11 @@ _COMPLETE = """async () => {
   return events.find((each) => each.clip && each.end_time)?.id;
 }"""
 
+_ALL_ZEBRAS = """async () => {
+  const { events } = await (await fetch("/events?class=zebra")).json();
+  return events.length === 60;
+}"""
+
 _PERSONS_ALONE = """() => {
   const shown = [...document.querySelectorAll(".event strong")].map((each) => each.textContent);
   return shown.length > 0 && shown.every((each) => each === "person");
@@ -152,7 +156,7 @@ def test_events_are_filtered_opened_and_played(visit: Visit, service: Serving) -
     dialog.wait_for()
     visit.until("() => document.querySelector('dialog video')?.readyState >= 2")
     assert page.evaluate("document.querySelector('dialog video').duration") > 0.5
-    assert 206 in parts
+    visit.eventually(lambda: 206 in parts, "the film was given out whole")
     visit.button("Snapshot", dialog).click()
     visit.until("() => document.querySelector('dialog img')?.naturalWidth === 640")
     page.keyboard.press("Escape")
@@ -178,6 +182,7 @@ def test_events_are_paged(visit: Visit, service: Serving) -> None:
     for number in range(60):
         service.hub.events.publish(EventChange(ChangeType.END, _event(number)))
     page = visit.go("events")
+    visit.until(_ALL_ZEBRAS)
     page.get_by_label("Class").fill("zebra")
     page.get_by_label("Class").press("Enter")
     visit.until("() => document.querySelector('.event strong')?.textContent === 'zebra'")
@@ -271,11 +276,12 @@ def test_how_asking_the_cloud_goes_is_shown_with_its_agreement(visit: Visit, mon
 
 def test_a_model_that_is_refused_changes_nothing(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge.swap.is_too_slow", lambda new_s, old_s: True)
+    monkeypatch.setattr("edge.swap.DOUBTED_FOR_S", 0.0)
     page = visit.go("models")
     page.get_by_label("Model", exact=True).select_option("nanodet-g-416")
     visit.expect_refusal(422)
     visit.button("Take it").click()
-    page.locator(".trial.bad", has_text="too slow to take the place").wait_for(timeout=TRIAL_MS)
+    page.locator(".trial.bad", has_text="too slow to take the place").wait_for()
     page.get_by_label("What looks now").get_by_role("heading", name="nanodet-g-416-int8").wait_for()
 
 
@@ -289,7 +295,7 @@ def test_a_model_is_swapped_and_the_trial_told(visit: Visit, monkeypatch: pytest
     assert "80 classes" in using.inner_text()
     page.get_by_label("Model", exact=True).select_option("nanodet-g-416")
     visit.button("Take it").click()
-    told = page.locator(".trial").inner_text(timeout=TRIAL_MS)
+    told = page.locator(".trial").inner_text()
     assert "street: nanodet-g-416-int8 gave way to nanodet-g-416" in told
     assert "ms before" in told
     using.get_by_role("heading", name="nanodet-g-416", exact=True).wait_for()
@@ -322,7 +328,7 @@ def test_a_zone_and_a_line_are_drawn_named_and_saved(visit: Visit, service: Serv
     for _ in range(2):
         page.keyboard.press("Shift+ArrowUp")
     visit.button("Save").click()
-    page.locator(".notice", has_text="1 zone and 1 line of street").wait_for()
+    visit.noticed("1 zone and 1 line of street")
     saved = service.call(lambda: service.hub.running.listed["street"])
     zone, line = saved.zones[0], saved.lines[0]
     assert (zone.name, zone.classes, zone.loitering_s, zone.inertia_frames) == ("yard", ("person", "car"), 2.5, 3)
@@ -371,7 +377,7 @@ def test_a_zone_is_drawn_and_moved_by_keys_alone(visit: Visit, service: Serving)
     page.keyboard.press("Enter")
     page.get_by_label("Name").fill("by keys")
     visit.button("Save").click()
-    page.locator(".notice", has_text="Saved").or_(page.locator(".notice", has_text="hold until")).first.wait_for()
+    visit.noticed("of street hold until the service ends")
     zones = service.call(lambda: service.hub.running.listed["street"]).zones
     drawn = next(zone for zone in zones if zone.name == "by keys")
     assert drawn.points == ((0.5, 0.5), (0.7, 0.5), (0.7, 0.7))

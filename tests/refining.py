@@ -27,6 +27,7 @@ from stream.images import decode
 
 MODEL = wire.EdgeModel(name="edge", version="1", sha256="ab" * 32)
 OBEDIENT = ModelIdentity("obedient", "1", "cd" * 32)
+WAIT_S = 60.0
 TRUCK = Opinion("fire truck", 0.75, (Guess("fire truck", 0.75), Guess("tow truck", 0.125)), 0.875)
 
 
@@ -107,7 +108,7 @@ class Client:
 
 @asynccontextmanager
 async def client_of(url: str) -> AsyncIterator[Client]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2 * WAIT_S)) as session:
         yield Client(session, url)
 
 
@@ -153,7 +154,7 @@ class ObedientRefiner:
         return sum(map(len, self.batches))
 
 
-async def until(condition: Any, timeout_s: float = 10.0) -> None:
+async def until(condition: Any, timeout_s: float = WAIT_S) -> None:
     """Wait until ``condition()`` holds."""
     end_s = time.monotonic() + timeout_s
     while not condition():

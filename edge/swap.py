@@ -32,7 +32,8 @@ LEAST_LOOKS = 5
 """Both models are timed so often in turns, however few pictures there are..."""
 
 DOUBTED_FOR_S = 2.0
-"""... and so long again and again while the new one seems too slow: a busy machine may hold up a few looks in a row."""
+"""... and again and again while the new one seems too slow, until this would be gone had each look taken the least time
+so far: a busy machine may hold up a few looks in a row, and any one of them for seconds."""
 
 SAME_PLACE_IOU = 0.5
 
@@ -134,11 +135,10 @@ def try_out(new: Detector, old: Detector, pictures: Sequence[Pixels]) -> Trial:
 
 def _least_seconds(old: _Prepared, new: _Prepared) -> tuple[float, float]:
     """What each takes at least, and not in the middle: whatever else the machine does can only make a look longer."""
-    begun_s = time.monotonic()
     old_s = new_s = float("inf")
     for number in itertools.count():
         old_s, new_s = min(old_s, old.seconds(number)), min(new_s, new.seconds(number))
-        doubted = is_too_slow(new_s, old_s) and time.monotonic() - begun_s < DOUBTED_FOR_S
+        doubted = is_too_slow(new_s, old_s) and (number + 1) * (old_s + new_s) < DOUBTED_FOR_S
         if number + 1 >= max(LEAST_LOOKS, new.pictures) and not doubted:
             break
     return old_s, new_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -25,7 +26,16 @@ from edge.service.program import ServeProgram
 from stream.runtime import LoopThread
 
 T = TypeVar("T")
-WAIT_S = 30.0
+WAIT_S = 60.0
+
+
+def until(condition: Callable[[], T], within_s: float = WAIT_S) -> T:
+    """Wait for what nobody is told of, and return it."""
+    deadline_s = time.monotonic() + within_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+    return found
 
 
 def frame_of(clip: Path, number: int = 40) -> NDArray[np.uint8]:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import sqlite3
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,12 @@ import yaml
 from stream.errors import EXIT_SIGTERM
 from tests.commands import command, environment
 from tests.escalation import lines
+from tests.ports import HeldPort
 
 pytestmark = pytest.mark.slow
 
-WAIT_S = 60.0
+WAIT_S = 120.0
+SPAN_S = 2.0
 
 POLICY = {
     "confidence_low": 0.0,
@@ -41,7 +45,7 @@ POLICY = {
 }
 """Asks about nearly everything, again and again."""
 
-CLIENT = {"connect_timeout_s": 1, "timeout_s": 10, "failures": 3, "longest_pause_s": 0.5, "batch": 32}
+CLIENT = {"connect_timeout_s": 30, "timeout_s": 60, "failures": 3, "longest_pause_s": 0.5, "batch": 32}
 
 
 class Street:
@@ -51,8 +55,8 @@ class Street:
         self.folder = folder
         self.clip = clip
         self.run = folder / "runs" / "edge"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self._port = HeldPort()
+        self.port = self._port.number
 
     @contextmanager
     def cloud(self, *options: str) -> Iterator[subprocess.Popen[str]]:
@@ -65,7 +69,7 @@ class Street:
 
     @contextmanager
     def edge(self, name: str = "edge", **policy: Any) -> Iterator[subprocess.Popen[str]]:
-        """Its clip is played at its own pace, again and again."""
+        """Its clip is played at its own pace, again and again; looked at so seldom that a busy machine can, too."""
         escalation = {
             "enabled": True,
             "shadow": False,
@@ -75,7 +79,7 @@ class Street:
             "budget": {"requests_per_s": None},
         }
         content = {
-            "cameras": {"street": {"source": str(self.clip), "loop": True, "motion": "off"}},
+            "cameras": {"street": {"source": str(self.clip), "loop": True, "motion": "off", "detect_fps": 8}},
             "escalation": escalation,
             "mlflow": {"enabled": False},
             "output": {"name": name},
@@ -139,15 +143,26 @@ class Street:
 
     def is_away(self) -> bool:
         """Whether the edge has noticed that the cloud is."""
-        told = self.decisions("cloud")
-        return bool(told) and told[-1]["cause"] != "closed"
+        told = self.told_of_the_cloud()
+        return bool(told) and told[-1] != "closed"
+
+    def told_of_the_cloud(self) -> list[str]:
+        return [line["cause"] for line in lines(self.run / "decisions.jsonl") if line["decision"] == "cloud"]
+
+    def pace(self, since: float) -> float:
+        """Frames a second of the camera that reached the predictions, in the best span since that wall time of which
+        nine in ten did; 0 while there was none."""
+        rows = lines(self.run / "predictions.jsonl")
+        there = [(datetime.fromisoformat(row["time"]).timestamp(), row["frame"]) for row in rows]
+        there = [(at, frame) for at, frame in there if at >= since]
+        return max((_rate(there[number:]) for number in range(0, len(there), 5)), default=0.0)
 
 
 def until(condition: Callable[[], object]) -> None:
     deadline_s = time.monotonic() + WAIT_S
     while not condition():
         assert time.monotonic() < deadline_s, "it did not come true"
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def kill(process: subprocess.Popen[str]) -> None:
@@ -155,54 +170,83 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.wait(WAIT_S)
 
 
-def video(run: Path, begin: float, end: float) -> tuple[float, float]:
-    """Of the camera's frames within a span of wall time: the share that reached the predictions, and how many a
-    second."""
-    rows = [row for row in lines(run / "predictions.jsonl") if row["source"] == "street"]
-    there = [row["frame"] for row in rows if begin <= datetime.fromisoformat(row["time"]).timestamp() < end]
-    return len(there) / (there[-1] - there[0] + 1), len(there) / (end - begin)
+def _rate(there: list[tuple[float, int]]) -> float:
+    """Of frames with their times: how many a second within the first span, 0 where that is not over or frames are
+    missing."""
+    end = there[0][0] + SPAN_S
+    frames = [frame for _, frame in takewhile(lambda each: each[0] < end, there)]
+    is_whole = len(frames) < len(there) and len(frames) > 0.9 * (frames[-1] - frames[0] + 1)
+    return len(frames) / SPAN_S if is_whole else 0.0
+
+
+@contextmanager
+def who_sees_two_crops(folder: Path) -> Iterator[Path]:
+    """The configuration of a cloud that asks somebody else, who never says anything of the third crop."""
+    seen, over = iter(range(10**6)), threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            if next(seen) >= 2:
+                over.wait(WAIT_S)
+                return
+            said = b'{"label": "something", "confidence": 0.5}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+        config = folder / "two.yaml"
+        url = f"http://127.0.0.1:{server.server_port}"
+        config.write_text(
+            "batches: {max_size: 1, deadline_s: 60}\n"
+            f"refiner: {{kind: endpoint, endpoint: {{url: '{url}', connections: 1, timeout_s: 60}}}}\n"
+        )
+        try:
+            yield config
+        finally:
+            over.set()
+            server.shutdown()
 
 
 def kill_between_answer_and_reply(street: Street) -> None:
-    """The reply goes out when the last crop of a request is done; killed when the first is stored. Tried again where
-    the reply was quicker."""
-    for _ in range(10):
-        with street.cloud("--batch", "1", "--workers", "1") as cloud:
-            known = set(street.stored())
-            while len(set(street.stored()) - known) < 2:
-                assert cloud.poll() is None
-            kill(cloud)
-        until(street.is_away)
-        if set(street.stored()) - set(street.answered()):
-            return
-    pytest.fail("every reply was quicker than the kill")
+    """The reply goes out when the last crop of a request is done. One crop alone tries whether the cloud is back; of
+    those that follow together the first is answered and stored, and its reply waits for the others."""
+    with who_sees_two_crops(street.folder) as config, street.cloud("--config", str(config)) as cloud:
+        known = set(street.stored())
+        until(lambda: len(set(street.stored()) - known) == 2)
+        kill(cloud)
+    until(lambda: street.is_away() and len(set(street.stored()) - set(street.answered())) == 1)
 
 
 def test_killed_at_the_worst_moments_every_key_is_answered_once_and_the_video_goes_on(
     bikes_clip: Path, tmp_path: Path
 ) -> None:
-    street, marks = Street(tmp_path, bikes_clip), []
+    street = Street(tmp_path, bikes_clip)
     with ExitStack() as running:
         cloud = running.enter_context(street.cloud())
         edge = running.enter_context(street.edge())
         until(lambda: len(street.answered()) >= 5)
-        marks.append(time.time())
-        time.sleep(2)
-        marks.append(time.time())
+        before = time.time()
+        until(lambda: street.pace(before) > 0)
+        pace = street.pace(before)
         kill(cloud)
-        until(lambda: len(street.waiting()) >= 16)
-        assert street.is_away()
+        away = time.time()
+        until(lambda: len(street.waiting()) >= 8 and street.is_away())
+        until(lambda: street.pace(away) > 0.8 * pace)
         kill_between_answer_and_reply(street)
         orphans = set(street.stored()) - set(street.answered())
-        marks.append(time.time())
         cloud = running.enter_context(street.cloud())
-        until(lambda: not orphans - set(street.answered()) and len(street.waiting()) < 10)
-        assert not street.is_away()
-        marks.append(time.time())
-        time.sleep(2)
-        marks.append(time.time())
+        until(lambda: not orphans - set(street.answered()) and len(street.waiting()) < 10 and not street.is_away())
+        after = time.time()
+        until(lambda: street.pace(after) > 0.8 * pace)
         kill(cloud)
-        until(lambda: len(street.waiting()) >= 5)
+        until(lambda: len(street.waiting()) >= 3)
         kill(edge)  # between queue and sending
         left = set(street.waiting())
         assert left
@@ -220,8 +264,4 @@ def test_killed_at_the_worst_moments_every_key_is_answered_once_and_the_video_go
     assert Counter(street.written()) == Counter(answered) == Counter(street.stored()), "each once, everywhere"
     assert set(Counter(answered).values()) == {1}
     assert street.decisions("drop") == []
-    assert [line["cause"] for line in street.decisions("cloud")][:2] == ["open", "closed"]
-    spans = {"before": marks[0:2], "away": marks[1:3], "after": marks[3:5]}
-    shares, rates = zip(*(video(street.run, begin, end) for begin, end in spans.values()), strict=True)
-    assert min(shares) > 0.9, (shares, rates)
-    assert min(rates) > 0.8 * max(rates), (shares, rates)
+    assert street.told_of_the_cloud()[:2] == ["open", "closed"]

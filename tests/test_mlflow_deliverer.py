@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -175,8 +177,14 @@ def test_a_killed_run_of_a_store_that_was_emptied_is_let_go(
 
     killed(spool, deliverer, where, "emptied")
     item = spool.peek(1)[0]
-    empty = f"sqlite:///{tmp_path}/empty.db"
-    spool.update(item.id, records.encode(records.decode(item.payload) | {"uri": empty}))
+    with (
+        closing(sqlite3.connect(where.uri.removeprefix("sqlite:///"))) as store,
+        closing(sqlite3.connect(tmp_path / "emptied.db", isolation_level=None)) as emptied,
+    ):
+        store.backup(emptied)
+        emptied.execute("DELETE FROM runs")
+    uri = f"sqlite:///{tmp_path}/emptied.db"
+    spool.update(item.id, records.encode(records.decode(item.payload) | {"uri": uri}))
     terminate(Deliverer(spool), "emptied")
     assert spool.depth() == 0
     assert "cannot be closed" in caplog.text

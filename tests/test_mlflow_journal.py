@@ -62,12 +62,12 @@ def test_a_session_is_recorded_in_order_and_waits_where_nobody_delivers(tmp_path
     journal.begin(DESCRIPTION)
     journal.window({"fps/in": 25.0, "bad": float("inf")}, step=0, at=10.0)
     journal.finish("FINISHED", {"fps/in": 25.0}, at=11.0, artifacts=[records.ArtifactRef(tmp_path / "x.json")])
-    until(lambda: len(kinds(open_spool(tmp_path))) == 4)
+    spool = open_spool(tmp_path)
+    until(lambda: spool.depth() == 4)
     assert is_held(session_lock(tmp_path / "spool.db", journal.session))
     delivery = journal.close(wait_s=0.0)
     assert not delivery.complete
     assert delivery.sentence.startswith(f"4 MLflow records of this run wait in {tmp_path / 'spool.db'}; ")
-    spool = open_spool(tmp_path)
     assert kinds(spool) == ["begin", "window", "artifact", "finish"]
     assert spool.topics() == [journal.session]
     assert records.decode(spool.peek(2)[1].payload)["metrics"] == {"fps/in": 25.0}

@@ -55,31 +55,38 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 
 def wait_for_courier() -> None:
     """Until the child that a run left behind has done its work."""
-    wait_for(lambda: open_spool(home(), max_bytes=1_000_000).depth() == 0, "all is delivered")
+    spool = open_spool(home(), max_bytes=1_000_000)
+    wait_for(lambda: spool.depth() == 0, "all is delivered")
     wait_for(lambda: not is_held(home() / "mlflow" / "courier.lock"), "the courier has ended")
 
 
-def only_run(project: Path) -> tuple[MlflowClient, Run]:
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all runs, for to make a store takes MLflow seconds."""
+    return tmp_path_factory.mktemp("project")
+
+
+def logged(project: Path, name: str) -> tuple[MlflowClient, Run]:
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("videodisco")
     assert experiment is not None
-    (run,) = client.search_runs([experiment.experiment_id])
+    (run,) = client.search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'")
     return client, run
 
 
-def test_everything_is_there_when_the_run_waited_for_it(clip: Path, patient: Path, tmp_path: Path) -> None:
-    done = videodisco("run", clip, "--save", "--quiet", "--config", patient, "--mlflow-wait", cwd=tmp_path)
+def test_everything_is_there_when_the_run_waited_for_it(clip: Path, patient: Path, project: Path) -> None:
+    options = ("--save", "--quiet", "--config", patient, "--mlflow-wait", "--project", project, "--name", "awaited")
+    done = videodisco("run", clip, *options, cwd=project)
     assert (done.code, done.err) == (0, "")
-    client, run = only_run(tmp_path / "runs")
+    client, run = logged(project, "awaited")
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "run"
     assert run.data.params["model_name"].startswith("nanodet-g-416")
     assert (
         run.data.params["model_sha256"]
         == run.data.tags["model_sha256"]
-        == predictions(tmp_path / "runs/run")[0]["model"]["sha256"]
+        == predictions(project / "awaited")[0]["model"]["sha256"]
     )
     assert run.data.params["provider"] == "CPUExecutionProvider"
     assert {"config_hash", "host", "source"} <= run.data.params.keys()
@@ -107,11 +114,11 @@ def test_everything_is_there_when_the_run_waited_for_it(clip: Path, patient: Pat
     }
 
 
-def test_a_run_that_does_not_wait_is_delivered_all_the_same(clip: Path, tmp_path: Path) -> None:
-    done = videodisco("run", clip, "--quiet", cwd=tmp_path)
+def test_a_run_that_does_not_wait_is_delivered_all_the_same(clip: Path, project: Path) -> None:
+    done = videodisco("run", clip, "--quiet", "--project", project, "--name", "left", cwd=project)
     assert (done.code, done.err) == (0, "")
     wait_for_courier()
-    _, run = only_run(tmp_path / "runs")
+    _, run = logged(project, "left")
     assert run.info.status == "FINISHED"
     assert run.data.metrics["summary/fps/out"] > 0
 

@@ -137,9 +137,11 @@ def test_trim_keeps_the_bound_and_drops_no_more_than_needed(
 
 
 WRITER = """
-import sys, time
+import sys
 from pathlib import Path
+from stream import database
 from stream.spool import Spool
+database.BUSY_TIMEOUT_S = 60.0
 spool = Spool(Path(sys.argv[1]), max_bytes=10**9, max_age_s=1e9)
 for n in range(int(sys.argv[2])):
     spool.append(sys.argv[3], b"%d" % n, 0.0)
@@ -168,7 +170,8 @@ def test_a_killed_writer_loses_nothing_it_had_appended(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_write_while_a_third_reads(tmp_path: Path) -> None:
+def test_two_processes_write_while_a_third_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.database.BUSY_TIMEOUT_S", 60.0)  # any of them may be held up in a transaction
     path = tmp_path / "spool.db"
     writers = [start_writer(path, 300, topic) for topic in ("a", "b")]
     read: dict[str, list[int]] = {"a": [], "b": []}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
+import os
 import re
 import socket
+import tempfile
 import threading
 import time
 import uuid
@@ -14,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 GROUP = "239.255.255.250"
@@ -84,6 +88,14 @@ def probe_match(relates_to: str, addresses: str, *, scopes: str = "", endpoint: 
         f"<d:XAddrs>{addresses}</d:XAddrs><d:MetadataVersion>1</d:MetadataVersion></d:ProbeMatch></d:ProbeMatches>"
     )
     return _ENVELOPE.format(header=header, body=body).encode()
+
+
+@contextmanager
+def alone_on_the_port() -> Iterator[None]:
+    """The discovery port of real cameras is that of other tests on this machine as well: one at a time."""
+    with (Path(tempfile.gettempdir()) / f"videodisco-discovery-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

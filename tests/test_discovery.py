@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,8 +22,8 @@ from stream.discovery.xml_reading import MAX_XML_BYTES, UnreadableXmlError, read
 from stream.errors import SourceError
 from tests.fake_onvif import LOOPBACK, FakeCamera, Model, fake_camera, probe_match
 
-QUICK_S = 0.15
-PATIENT_S = 3.0
+PATIENCE_S = (0.15, 1.0, 4.0, 16.0)
+"""How long a search listens; a machine too busy to answer within the first is given more time."""
 STREAMS = (
     CameraStream("main", "H264", 1920, 1080, "rtsp://127.0.0.1:8554/main"),
     CameraStream("sub", "H264", 640, 360, "rtsp://127.0.0.1:8554/sub"),
@@ -36,13 +37,18 @@ BOMB = (
 
 
 def found_by(
-    camera: FakeCamera, credentials: Credentials | None = None, hosts: tuple[str, ...] = (), *, expected: int = 1
+    camera: FakeCamera,
+    credentials: Credentials | None = None,
+    hosts: tuple[str, ...] = (),
+    *,
+    enough: Callable[[Found], bool] = lambda found: bool(found.cameras),
 ) -> Found:
-    """What a search finds; a machine too busy to answer at once is given more time."""
-    search = Search(QUICK_S, hosts, credentials, ask_deadline_s=5, port=camera.discovery_port)
-    found = asyncio.run(find_cameras(search))
-    if len(found.cameras) < expected:
-        found = asyncio.run(find_cameras(replace(search, timeout_s=PATIENT_S)))
+    """What a search finds once that is ``enough``, or in the end."""
+    search = Search(0.0, hosts, credentials, ask_deadline_s=30, port=camera.discovery_port)
+    for timeout_s in PATIENCE_S:
+        found = asyncio.run(find_cameras(replace(search, timeout_s=timeout_s)))
+        if enough(found):
+            break
     return found
 
 
@@ -61,14 +67,16 @@ def test_a_camera_is_found_by_multicast_with_its_streams() -> None:
 def test_each_question_is_sent_twice_and_the_camera_asked_once() -> None:
     with fake_camera() as camera:
         only(found_by(camera))
-    assert len(camera.questions) == 4
+    # Each search asks two of its own.
+    assert set(Counter(camera.questions).values()) == {2}
+    assert len(set(camera.questions)) % 2 == 0
     assert sum("GetProfiles" in request for request in camera.requests) == 1
     assert not any("Security" in request for request in camera.requests)
 
 
 def test_a_camera_is_found_by_its_address_where_multicast_does_not_reach() -> None:
     with fake_camera(on_group=False) as camera:
-        assert found_by(camera, expected=0).cameras == ()
+        assert found_by(camera, enough=lambda _found: True).cameras == ()
         assert only(found_by(camera, hosts=("localhost",))).streams == STREAMS
 
 
@@ -81,7 +89,7 @@ def test_a_camera_that_does_not_announce_itself_is_found_at_its_usual_ports(monk
 
 def test_several_cameras_are_all_found() -> None:
     with fake_camera() as first, fake_camera(Model(model="Bullet"), discovery_port=first.discovery_port) as second:
-        found = found_by(first, expected=2)
+        found = found_by(first, enough=lambda found: len(found.cameras) == 2)
     assert {camera.address for camera in found.cameras} == {first.address, second.address}
 
 
@@ -155,7 +163,7 @@ HOSTILE_DATAGRAMS: dict[str, Callable[[str, str], list[bytes]]] = {
 def test_hostile_announcements_are_counted_and_hide_nobody(kind: str) -> None:
     model = Model(datagrams=HOSTILE_DATAGRAMS[kind])
     with fake_camera(model) as hostile, fake_camera(discovery_port=hostile.discovery_port) as honest:
-        found = found_by(honest)
+        found = found_by(honest, enough=lambda found: bool(found.cameras and found.unread_answers))
     assert only(found).address == honest.address
     assert found.unread_answers >= 1
     assert not hostile.requests
@@ -185,7 +193,7 @@ def test_a_flood_from_one_address_is_cut_off(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(onvif, "MAX_CAMERAS", 3)
     flood = Model(datagrams=lambda asked, _own: [probe_match(asked, "") for _ in range(20)])
     with fake_camera(flood) as camera:
-        found = found_by(camera)
+        found = found_by(camera, enough=lambda found: found.unread_answers >= 20 - 5)
     assert len(found.cameras) == 3
     assert found.unread_answers >= 20 - 5
 
@@ -194,7 +202,7 @@ HOSTILE_ANSWERS: dict[str, tuple[bytes, str]] = {
     "no xml": (b"<html>welcome", "is not that of an ONVIF device"),
     "an entity bomb": (BOMB.encode(), "is not that of an ONVIF device"),
     "too much": (b"<a>" + b" " * (4 * MAX_XML_BYTES), "is not that of an ONVIF device"),
-    "a compressed bomb": (gzip.compress(b"<a>" + b" " * 100_000_000), "is not that of an ONVIF device"),
+    "a compressed bomb": (gzip.compress(b"<a>") + gzip.compress(b" " * 10**6) * 100, "is not that of an ONVIF device"),
     "nothing in it": (b'<e:Envelope xmlns:e="x"><e:Body/></e:Envelope>', ""),
 }
 
@@ -225,14 +233,17 @@ def test_a_clock_that_is_about_to_leave_the_calendar_is_not_followed(year: int, 
 
 def test_a_camera_that_answers_for_ever_is_left_at_its_deadline() -> None:
     with fake_camera(Model(drip=True)) as camera, fake_camera(discovery_port=camera.discovery_port) as honest:
-        began_s = time.monotonic()
-        search = Search(0.5, ask_deadline_s=0.5, port=camera.discovery_port)
-        found = asyncio.run(find_cameras(search))
-        took_s = time.monotonic() - began_s
-    problems = {found.address: found.problem for found in found.cameras}
+        for limit_s in PATIENCE_S[1:]:
+            began_s = time.monotonic()
+            search = Search(limit_s / 2, ask_deadline_s=limit_s / 2, port=camera.discovery_port)
+            found = asyncio.run(find_cameras(search))
+            took_s = time.monotonic() - began_s
+            problems = {found.address: found.problem for found in found.cameras}
+            if len(problems) == 2 and not problems[honest.address]:
+                break
     assert problems[honest.address] == ""
     assert problems[camera.address] in {"it did not answer in time", "there was no time left to ask it"}
-    assert took_s < 10
+    assert took_s < 60
 
 
 def test_a_redirect_is_not_followed() -> None:

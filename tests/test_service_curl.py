@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import missing
-from tests.service_runs import Serving, encoded, frame_of
+from tests.service_runs import WAIT_S, Serving, encoded, frame_of, until
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ PAGES = (HOME / "README.md", HOME / "docs" / "http.md")
 PRINTED = "http://127.0.0.1:8080"
 
 # As printed, but that a refusal is a failure, and nothing else is said.
-_SHELL = 'set -e; curl() { command curl --silent --show-error --fail-with-body --max-time 30 "$@"; }; '
+_SHELL = 'set -e; curl() { command curl --silent --show-error --fail-with-body --max-time 60 "$@"; }; '
 
 
 def examples() -> list[str]:
@@ -38,7 +38,9 @@ def service(tmp_path_factory: pytest.TempPathFactory, bikes_clip: Path) -> Itera
     if shutil.which("curl") is None:
         missing("curl", "install curl")
     gate = {"source": str(bikes_clip), "loop": True, "motion": "off"}
-    with Serving(tmp_path_factory.mktemp("serve"), {"cameras": {"gate": gate}}) as running:
+    content = {"cameras": {"gate": gate}, "serve": {"images": {"deadline_s": WAIT_S}}}
+    with Serving(tmp_path_factory.mktemp("serve"), content) as running:
+        until(lambda: running.get("/cameras/gate").json["age_ms"] is not None)
         yield running
 
 
@@ -65,11 +67,12 @@ def test_an_example_works_as_printed(
     # how fast this machine is just now is not the question
     monkeypatch.setattr("edge.swap.is_too_slow", lambda new_s, old_s: False)
     monkeypatch.setattr("edge.cameras.swaps.is_too_slow", lambda new_s, old_s: False)
+    monkeypatch.setattr("edge.service.live.SNAPSHOT_WITHIN_S", WAIT_S)
     before = set(folder.iterdir())
     command = ["bash", "-c", _SHELL + example.replace(PRINTED, service.url)]
     environment = {"PATH": "/usr/bin:/bin", "VIDEODISCO_TOKEN": "unused-where-nobody-asks"}
     ended = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     made = set(folder.iterdir()) - before

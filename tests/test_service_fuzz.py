@@ -81,7 +81,7 @@ class Attack:
 def test_damaged_pictures_are_answered_or_refused_and_leave_nothing_behind(tmp_path: Path, vtest_clip: Path) -> None:
     scene = np.ascontiguousarray(frame_of(vtest_clip)[::2, ::2])
     config = tmp_path / "open.yaml"
-    config.write_text("serve: {http: {limits: {requests_per_minute: 0}}}\n")
+    config.write_text("serve: {http: {limits: {requests_per_minute: 0}}, images: {deadline_s: 60}}\n")
     with serving(tmp_path, "--config", str(config)) as service:
         service.until("ready")
         attack = Attack(service, originals(scene))

@@ -28,6 +28,10 @@ MEASURE_S = 2.0
 KEYFRAME_WAIT_S = 6.0
 """How long, at most, until the distance of keyframes shows."""
 
+DOUBT_S = 6.0
+"""How long a stream is watched whose own times fall behind the clock: they may do so only because this machine was held
+up, and what came meanwhile still lies ready."""
+
 LOOK_LIMIT_S = 15.0
 """How long a look takes at most, whatever comes."""
 
@@ -121,7 +125,15 @@ class PacketMeter:
         return _span_s(self._times_s())
 
     @property
-    def knows_gop(self) -> bool:
+    def has_enough(self) -> bool:
+        """Whether the rate is known, and the distance of keyframes unless that is too long."""
+        own_s, received_s = self._both_times_s()
+        in_doubt = bool(own_s) and not self._paced and _span_s(own_s) - _span_s(received_s) < -CLOCK_TOLERANCE_S
+        span_s = self.span_s
+        return span_s >= (DOUBT_S if in_doubt else MEASURE_S) and (self._knows_gop or span_s >= KEYFRAME_WAIT_S)
+
+    @property
+    def _knows_gop(self) -> bool:
         return sum(seen.is_keyframe for seen in self._seen) > 1
 
     def figures(self) -> StreamFigures:
@@ -144,9 +156,12 @@ class PacketMeter:
             b_frames=b_frames,
         )
 
+    def _both_times_s(self) -> tuple[list[float], list[float]]:
+        """The stream's own, none where it states none, and those of our clock."""
+        return _mended([seen.time_s for seen in self._seen]), [seen.received_s for seen in self._seen]
+
     def _times_s(self) -> list[float]:
-        own_s = _mended([seen.time_s for seen in self._seen])
-        received_s = [seen.received_s for seen in self._seen]
+        own_s, received_s = self._both_times_s()
         ahead_s = _span_s(own_s) - _span_s(received_s)
         agree = self._paced or -CLOCK_TOLERANCE_S <= ahead_s <= BURST_LIMIT_S
         return own_s if own_s and agree else received_s
@@ -201,9 +216,7 @@ def probe_live(address: Address, limits: ProbeLimits, clock: Callable[[], float]
 
 
 def _seen_enough(meter: PacketMeter, elapsed_s: float, *, has_picture: bool) -> bool:
-    span_s = meter.span_s
-    measured = span_s >= MEASURE_S and (meter.knows_gop or span_s >= KEYFRAME_WAIT_S)
-    return (has_picture and measured) or elapsed_s >= LOOK_LIMIT_S
+    return (has_picture and meter.has_enough) or elapsed_s >= LOOK_LIMIT_S
 
 
 def _time_s(packet: av.Packet[VideoStream], connection: Connection) -> float | None:

@@ -69,7 +69,7 @@ def crops(draw: st.DrawFn) -> Crop:
     return Crop(item(draw(keys), **changes), draw(st.binary(max_size=400)))
 
 
-@given(st.lists(crops(), min_size=1, max_size=8, unique_by=lambda crop: crop.item.key))
+@given(st.lists(crops(), min_size=1, max_size=4, unique_by=lambda crop: crop.item.key))
 @settings(max_examples=60)
 def test_a_request_comes_back_as_it_was(sent: list[Crop]) -> None:
     assert decode_request(*encode_request(sent)) == tuple(sent)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from edge.bench import network
 from edge.bench.bound import Bound
 from edge.bench.live import AgeSink
 from edge.bench.network import compare, splits
@@ -24,9 +25,12 @@ from edge.bench.runs import whole_runs
 from edge.bench.sheets import PARTS, bound_fps, sheet_of, times_as_fast
 from models.matching import Agreement
 from stream.errors import OutputError, UsageError, VideoDiscoError
+from tests import clips
+from tests.clips import Clip
 from tests.commands import videodisco
 
 DOCS = Path(__file__).parent.parent / "docs"
+LOOKS = 5
 STAGES = {"decode": 0.001, "inference": 0.016, "track": 0.001, "picture": 0.002, "draw and encode": 0.005}
 
 
@@ -94,15 +98,20 @@ def test_a_program_is_timed_with_its_processor_seconds() -> None:
     code = "import time\nuntil = time.process_time() + 0.3\nwhile time.process_time() < until: pass\ntime.sleep(0.3)"
     turn = run_once(python(code))
     assert turn.cpu_s is not None
-    assert 0.3 <= turn.cpu_s < 0.6 <= turn.seconds
+    assert 0.3 <= turn.cpu_s <= turn.seconds - 0.3
 
 
 def test_the_first_byte_of_a_watched_file_is_noticed() -> None:
     wait = "time.sleep(0.3)"
     code = f"import time\nfile = open(r'{FOLDER}/out', 'w')\n{wait}\nfile.write('a'); file.flush()\n{wait}"
-    turn = run_once(python(code, watched=f"{FOLDER}/out"))
-    assert turn.first_s is not None
-    assert 0.3 <= turn.first_s <= turn.seconds - 0.3
+    # nothing but a machine that stands still just then keeps it from being noticed at once
+    for turn in (run_once(python(code, watched=f"{FOLDER}/out")) for _ in range(LOOKS)):
+        assert turn.first_s is not None
+        assert 0.3 <= turn.first_s < turn.seconds
+        if turn.first_s <= turn.seconds - 0.3:
+            break
+    else:
+        pytest.fail("it was noticed when the program ended, each time")
     assert run_once(python("pass", watched=f"{FOLDER}/out")).first_s is None
 
 
@@ -265,19 +274,22 @@ def test_an_unknown_part_is_refused_with_the_known_ones(carphone_clip: Path, tmp
 
 
 @pytest.mark.slow
-def test_the_plain_loop_and_ours_tell_of_every_frame(carphone_clip: Path) -> None:
+def test_the_plain_loop_and_ours_tell_of_every_frame(tmp_path: Path) -> None:
+    clip = clips.write_clip(tmp_path / "clip.mp4", Clip(frames=20))
     int8, reference = Model.of("nanodet-g-416-int8"), Model.of("nanodet-g-416")
-    programs = {each.name: each for each in whole_runs(carphone_clip, int8, reference, "cpu")}
+    programs = {each.name: each for each in whole_runs(clip, int8, reference, "cpu")}
     assert len(programs) == 5
     for name in ("plain OpenCV loop, recording (float)", "videodisco run --save --no-mlflow"):
         turn = run_once(programs[name])
-        assert turn.frames == 120
-        assert turn.steady_fps and turn.loop_fps and turn.loop_fps < turn.steady_fps
+        assert turn.frames == 20
+        assert turn.steady_fps and turn.loop_fps
+        assert turn.frames / turn.loop_fps > (turn.frames - 1) / turn.steady_fps, "the loop's seconds are more"
         assert turn.memory_mb and 150 < turn.memory_mb < 600
 
 
 @pytest.mark.slow
-def test_the_network_alone_is_timed_in_every_split(carphone_clip: Path) -> None:
+def test_the_network_alone_is_timed_in_every_split(carphone_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "TURN_S", 0.2)
     seen = splits(carphone_clip, "nanodet-g-416-int8", "cpu")
     assert "1 x 1 thread" in seen
     assert all(fps > 0 for fps in seen.values())

@@ -32,8 +32,9 @@ demo-cloud: $(VENV)/demo system
 	@echo "Look for finer names in the recordings above, in refinements.jsonl, and at the run in MLflow:"
 	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/runs/mlflow.db"
 
+# Tests start hundreds of interpreters: none compiles anew what another has compiled, whatever the shell says of bytecode.
 test: $(VENV)/dev system clips parts
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

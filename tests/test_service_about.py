@@ -72,7 +72,7 @@ def test_without_mlflow_there_is_no_link_to_it(tmp_path: Path) -> None:
 @pytest.mark.timeout(400)
 def test_the_run_is_named_and_linked_once_mlflow_has_it(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "yard.mp4", Clip(frames=50))
-    content = {"cameras": {"yard": {"source": str(clip), "loop": True, "motion": "off"}}}
+    content = {"cameras": {"yard": {"source": str(clip), "loop": True, "motion": "off", "detect_fps": 1}}}
     mlflow = {"enabled": True, "ui_url": "https://runs.example/mlflow/", "window_s": 0.5, "wait": True}
     mlflow["flush_s"] = MLFLOW_S
     with Serving(tmp_path, content, options={"mlflow": mlflow}) as service:

@@ -99,7 +99,7 @@ def test_a_name_is_looked_up_before_every_connection(monkeypatch: pytest.MonkeyP
 @pytest.fixture
 def redirecting() -> Iterator[str]:
     """The address of a server that sends everybody to a camera."""
-    with HttpCamera() as camera:
+    with HttpCamera(rate=200) as camera:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:

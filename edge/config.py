@@ -15,6 +15,7 @@ from edge.zone_settings import ClassWord
 from models.trust.policy import TrustSettings
 from stream.config import Settings
 from stream.dataset.settings import DatasetSettings
+from stream.errors import UsageError
 from stream.sinks.names import safe_name
 from stream.telemetry import MlflowSettings
 
@@ -135,6 +136,19 @@ class RunSettings(Settings):
             other = folders.setdefault(safe_name(name).casefold(), name)
             if other != name:
                 raise ValueError(f"cameras '{other}' and '{name}' would share a folder for their files; rename one")
+        return self
+
+    @model_validator(mode="after")
+    def _cameras_can_ask(self) -> RunSettings:
+        for name, camera in self.cameras.items():
+            try:
+                self.escalation.of_camera(camera.escalate)
+            except UsageError as exc:
+                raise ValueError(f"cameras.{name}.{exc}") from exc
+        known = {zone.name for each in (self.defaults, *self.cameras.values()) for zone in each.zones}
+        named = self.escalation.policy.zones if self.escalation.enabled else ()
+        if unknown := [name for name in named if name not in known]:
+            raise ValueError(f"escalation.policy.zones names '{unknown[0]}', which is no camera's zone")
         return self
 
     @model_validator(mode="after")

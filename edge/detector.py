@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge.class_words import class_number
 from edge.config import DetectorSettings
 from edge.loaded_model import LoadedModel
 from models.families import Boxes
-from stream.errors import UsageError
 from stream.frame import Frame, NetworkView
 from stream.pipeline import Detected
 
@@ -80,17 +79,4 @@ class OnnxDetector:
 
 def _class_ids(wanted: Sequence[str], names: Sequence[str]) -> list[int] | None:
     """Class numbers for names or numbers; None for all."""
-    return [_class_id(word, names) for word in wanted] or None
-
-
-def _class_id(word: str, names: Sequence[str]) -> int:
-    folded = {name.casefold(): number for number, name in reversed(list(enumerate(names)))}
-    if word.casefold() in folded:
-        return folded[word.casefold()]
-    if word.isdecimal():
-        if not names or int(word) < len(names):
-            return int(word)
-        raise UsageError(f"there is no class {word}: the model has {len(names)}, numbered from 0 to {len(names) - 1}")
-    close = difflib.get_close_matches(word.casefold(), folded, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"the model knows {', '.join(names)}"
-    raise UsageError(f"there is no class '{word}'; {hint}")
+    return [class_number(word, names) for word in wanted] or None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edge.class_words import check_run
 from edge.config import RunSettings
 from edge.detector import OnnxDetector
 from edge.loaded_model import LoadedModel
@@ -91,6 +92,7 @@ class Station:
         self._loaded = LoadedModel(find(settings.detector.model, settings.trust), settings.detector, self._slots)
         weakest = weakest_wanted(settings.tracker, settings.detector.confidence)
         self._detector = OnnxDetector(self._loaded, settings.detector.model_copy(update={"confidence": weakest}))
+        check_run(settings, [self._loaded.names])
         if settings.mlflow.enabled:
             destination(settings.mlflow, settings.output.project)  # a wrong URI is said before the folder is made
         self._folder = open_run_folder(settings)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -75,7 +75,30 @@ def build(kind: type[S], values: Mapping[str, Any], *, origin: str) -> S:
     try:
         return kind.model_validate(dict(values))
     except ValidationError as exc:
-        raise UsageError(f"{origin}: " + "; ".join(_problem(error, kind) for error in exc.errors())) from exc
+        raise UsageError(f"{origin}: " + "; ".join(_problem(error) for error in own_problems(exc.errors()))) from exc
+
+
+def own_problems(errors: Sequence[Any]) -> list[Any]:
+    """Pydantic's errors without those that only follow from another one: a list whose wrong members do not count."""
+    places = [error["loc"] for error in errors]
+
+    def follows(error: Any) -> bool:
+        depth = len(error["loc"])
+        return error["type"] == "too_short" and any(
+            len(place) > depth and place[:depth] == error["loc"] for place in places
+        )
+
+    return [error for error in errors if not follows(error)]
+
+
+def wording(error: Any) -> str:
+    """What one of Pydantic's errors says, in words of a configuration."""
+    if error["type"] == "tuple_type":
+        return "input should be a list"
+    if error["type"] == "union_tag_not_found":
+        return f"it needs the key {error['ctx']['discriminator']}" if "ctx" in error else "its kind is missing"
+    message = str(error["msg"]).removeprefix("Value error, ").replace("Tuple should", "list should")
+    return f"{message[:1].lower()}{message[1:]}"
 
 
 def fingerprint(settings: Settings) -> str:
@@ -124,15 +147,14 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
-def _problem(error: Any, kind: type[Settings]) -> str:
-    place = ".".join(str(part) for part in error["loc"]) or kind.__name__
+def _problem(error: Any) -> str:
+    place = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"unknown key '{place}'"
     # A whole section is not repeated: it is long, and other keys of it may be secret.
     shown = isinstance(error["input"], (str, int, float)) and not _SECRET_KEY.search(str(error["loc"][-1:]))
     got = f" (got {error['input']!r})" if shown else ""
-    reason = error["msg"].removeprefix("Value error, ")
-    return f"{place}: {reason[:1].lower()}{reason[1:]}{got}"
+    return (f"{place}: " if place else "") + wording(error) + got
 
 
 def _fill(value: Any, environment: Mapping[str, str]) -> Any:

@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
+from stream.config import own_problems
 from stream.http.errors import HttpError
 from stream.http.multipart import Part, parse
 
@@ -343,7 +344,7 @@ def _check_size(content: bytes, what: str, most: int) -> None:
 
 def _problems(error: ValidationError) -> str:
     """The first of them. What was sent is not repeated: it may be a secret."""
-    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    problems = own_problems(error.errors(include_url=False, include_input=False, include_context=False))
     shown = "; ".join(_problem(each) for each in problems[:_SHOWN_PROBLEMS])
     more = len(problems) - _SHOWN_PROBLEMS
     return f"{shown}; and {more} more" if more > 0 else shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -95,7 +96,7 @@ def test_no_message_shows_what_else_was_set() -> None:
     values = {"start_s": 5, "end_s": 2, "mlflow": {"uri": "http://u:secret@host", "enabled": "perhaps"}}
     with pytest.raises(UsageError) as caught:
         build(RunSettings, {**values, "mlflow": {"uri": "http://u:secret@host"}}, origin="test")
-    assert str(caught.value) == "test: RunSettings: end_s (2) must be after start_s (5)"
+    assert str(caught.value) == "test: end_s (2) must be after start_s (5)"
     with pytest.raises(UsageError, match=r"mlflow.enabled: .* \(got 'perhaps'\)"):
         build(RunSettings, values, origin="test")
 
@@ -116,6 +117,24 @@ def test_words_of_english_are_words_and_only_true_and_false_are_truth_values(tmp
 def test_classes_may_be_numbers() -> None:
     settings = build(RunSettings, {"detector": {"classes": [0, "person"]}}, origin="test")
     assert settings.detector.classes == ("0", "person")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"dataset": {"sampling_strategies": [{"type": "random"}]}}, "dataset.sampling_strategies.0.random.name"),
+        ({"dataset": {"sampling_strategies": [{"name": "all"}]}}, "it needs the key 'type'"),
+        ({"detector": {"classes": "car"}}, "detector.classes: input should be a list (got 'car')"),
+        ({"dataset": {"sampling_strategies": []}}, "list should have at least 1 item"),
+    ],
+)
+def test_a_wrong_list_is_one_problem_in_words_of_yaml(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        build(RunSettings, values, origin="my.yaml")
+    message = str(caught.value)
+    assert said in message
+    assert ";" not in message
+    assert "uple" not in message
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e8])

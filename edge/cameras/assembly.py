@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from edge.cameras.archive import Archive
 from edge.cameras.camera import Camera, CameraParts, WatchedSource
 from edge.cameras.settings import CameraSettings
+from edge.class_words import check_camera, check_run
 from edge.config import DetectorSettings, RunSettings
 from edge.detector import OnnxDetector
 from edge.events.former import FormerEvents
@@ -131,14 +132,14 @@ class Assembly:
         """Take over settings, and make all that can be refused: raises UsageError or ModelError, and keeps the old."""
         former, self._settings = self._settings, settings
         try:
-            if self._serves or not cameras:
-                self.detector_for(None)
-            for camera in cameras.values():
-                self.detector_for(camera)
+            models = [self._names_for(None)] if self._serves or not cameras else []
+            for name, camera in cameras.items():
+                models.append(self._names_for(camera))
+                check_camera(name, camera, models[-1])
                 ZoneWatch(camera.zones, camera.lines)
-                settings.escalation.of_camera(camera.escalate)
                 if (camera.zones or camera.lines) and self._tracker_name(camera) == "off":
                     raise UsageError("zones and lines count tracks; set the tracker to bytetrack or leave them out")
+            check_run(settings, models)
         except BaseException:
             self._settings = former
             raise
@@ -178,6 +179,11 @@ class Assembly:
             self._models[wanted.model] = LoadedModel(model, wanted, self.slots)
         weakest = weakest_wanted(self._tracker_name(camera), wanted.confidence)
         return OnnxDetector(self._models[wanted.model], wanted.model_copy(update={"confidence": weakest}))
+
+    def _names_for(self, camera: CameraSettings | None) -> Sequence[str]:
+        """The classes that the camera's model knows. Raises UsageError or ModelError for what cannot detect for it."""
+        self.detector_for(camera)
+        return self._models[self.detector_settings(self._settings, camera).model].names
 
     def wrapped_detector_for(self, camera: CameraSettings) -> Detector:
         """The detector that a camera's frames really meet."""

@@ -49,11 +49,13 @@ class CameraSettings(CameraDefaults):
     )
 
     @model_validator(mode="after")
-    def _zones_of_events_are_there(self) -> CameraSettings:
+    def _zones_that_are_named_are_there(self) -> CameraSettings:
         known = {zone.name for zone in self.zones}
-        if unknown := [name for name in self.events.zones if name not in known]:
-            there = ", ".join(sorted(known)) or "none"
-            raise ValueError(f"events.zones names '{unknown[0]}', which is no zone of this camera (there: {there})")
+        named = {"events.zones": self.events.zones, "escalate.zones": (self.escalate and self.escalate.zones) or ()}
+        for place, names in named.items():
+            if unknown := [name for name in names if name not in known]:
+                there = ", ".join(sorted(known)) or "none"
+                raise ValueError(f"{place} names '{unknown[0]}', which is no zone of this camera (there: {there})")
         return self
 
 

@@ -31,7 +31,7 @@ def fitting(strategy: Strategy, labels: Sequence[Label]) -> Sequence[Label] | No
             near = [each for each in labels if _is_near(strategy, each)]
             return near if len(near) >= strategy.minimum_objects_close_to_threshold else None
         case ClassesStrategy():
-            return [each for each in labels if each.class_name in strategy.selected_class_names] or None
+            return [each for each in labels if _counts(strategy.selected_class_names, each)] or None
         case DetectionsNumberStrategy():
             counted = [each for each in labels if _counts(strategy.selected_class_names, each)]
             return counted if _number_fits(strategy, len(counted)) else None
@@ -131,7 +131,9 @@ def _is_near(strategy: CloseToThresholdStrategy, label: Label) -> bool:
 
 
 def _counts(selected: Sequence[str], label: Label) -> bool:
-    return not selected or label.class_name in selected
+    """Whether its class is among the names, in any case, or numbers; none named: all."""
+    words = {word.casefold() for word in selected}
+    return not words or label.class_name.casefold() in words or str(label.class_id) in words
 
 
 def _number_fits(strategy: DetectionsNumberStrategy, number: int) -> bool:

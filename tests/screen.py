@@ -16,7 +16,7 @@ import numpy as np
 from stream.frame import Pixels
 from tests.conftest import missing
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ def virtual_screen(width: int = 1400, height: int = 900) -> Iterator[VirtualScre
             missing(program, f"it comes with Debian's {package}")
     reader, writer = os.pipe()
     command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", f"{width}x{height}x24", "-nolisten", "tcp"]
+    command += ["-noreset"]  # whoever comes while it begins anew, after the last program has gone, is turned away
     server = subprocess.Popen(command, pass_fds=[writer], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.close(writer)
     try:

@@ -14,7 +14,7 @@ from edge.window import WindowError, open_window
 from edge.window.display import require_display
 from edge.window.screen import Screen
 from stream.frame import Pixels
-from tests.screen import VirtualScreen, virtual_screen, without_display
+from tests.screen import DEADLINE_S, VirtualScreen, virtual_screen, without_display
 from tests.window_program import BLUE, GOOD, GREEN, WAITING, YELLOW, FakeControls, share
 
 
@@ -74,6 +74,7 @@ def test_without_a_display_there_is_a_sentence(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("edge.window.display.PROBE_TIMEOUT_S", DEADLINE_S)
     with pytest.raises(WindowError, match=sentence):
         require_display()
 
@@ -81,6 +82,7 @@ def test_without_a_display_there_is_a_sentence(
 @QT_ON_LINUX
 def test_libraries_that_are_missing_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("edge.window.display.PROBE_TIMEOUT_S", DEADLINE_S)
     monkeypatch.setattr("edge.window.display._platform_plugin", lambda: "/nowhere/libqxcb.so")
     with pytest.raises(WindowError, match=r"/nowhere/libqxcb\.so cannot be loaded"):
         require_display()
@@ -113,22 +115,10 @@ def program(scene: str, screen: VirtualScreen, **environment: str) -> Iterator[s
 def painted(
     scene: str, screen: VirtualScreen, wanted: Callable[[Pixels], bool], **environment: str
 ) -> Iterator[tuple[subprocess.Popen[str], tuple[str, int, int], Pixels]]:
-    """A program with its window and the first picture that is as wanted.
-
-    On a busy machine a window on Xvfb, without a window manager, now and then stays black from the start, whatever is
-    shown in it; then the program is begun again.
-    """
-    for attempts_left in (2, 1, 0):
-        with program(scene, screen, **environment) as shown:
-            window = screen.window("VideoDisco")
-            try:
-                picture = screen.shot_when(wanted, within_s=12)
-            except AssertionError:
-                if not attempts_left:
-                    raise
-                continue
-            yield shown, window, picture
-            return
+    """A program with its window and the first picture that is as wanted."""
+    with program(scene, screen, **environment) as shown:
+        window = screen.window("VideoDisco")
+        yield shown, window, screen.shot_when(wanted)
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +128,24 @@ def screen() -> Iterator[VirtualScreen]:
 
 
 @pytest.mark.slow
+@QT_ON_LINUX
+def test_xlib_leaves_all_events_to_qt(screen: VirtualScreen) -> None:
+    """It does if it is told by the libX11-xcb of its own version, which therefore must be found before OpenCV's: else
+    windows stay black now and then."""
+    asked = "import ctypes; ctypes.CDLL(None).XSetEventQueueOwner"
+    for opened in ("", "from edge.window.display import require_display; require_display(); "):
+        done = subprocess.run([sys.executable, "-c", opened + asked], env=screen.environment, stderr=subprocess.DEVNULL)
+        assert (done.returncode == 0) is bool(opened)
+
+
+@pytest.mark.slow
 def test_one_camera_on_a_real_screen(screen: VirtualScreen) -> None:
-    with painted("one", screen, lambda shot: share(shot, BLUE) > 0.3) as (shown, (window, left, top), shot):
-        picture = shot[top:, left:]
+    def fits(shot: Pixels) -> bool:
+        """The picture fills the window, which has taken the picture's shape."""
+        return share(shot[100:650, 1000:1225], BLUE) == 1 and not shot[:, 1235:].any()
+
+    with painted("one", screen, fits) as (shown, (window, left, top), picture):
+        assert (left, top) == (0, 0)
         scale = 1230 / 640  # what fits below the bar into the window's first size
 
         def at(x: int, y: int) -> tuple[int, ...]:
@@ -154,17 +159,23 @@ def test_one_camera_on_a_real_screen(screen: VirtualScreen) -> None:
         assert share(picture[:28, :24], GOOD) > 0.05  # the dot of a live camera
         screen.press(window, "space")
         screen.shot_when(lambda shot: share(shot[top : top + 28, left : left + 24], WAITING) > 0.05)
-        screen.press(window, "s")
-        screen.press(window, "r")
+        assert shown.stdout is not None
+        for key, said in [("s", "snapshot front door\n"), ("r", "record front door\n")]:
+            screen.press(window, key)  # of two that come at once OpenCV tells the last
+            assert shown.stdout.readline() == said
         screen.press(window, "Left")
         screen.press(window, "q")
-        assert shown.wait(20) == 0
-        assert shown.stdout is not None
-        assert shown.stdout.read().split("\n") == ["snapshot front door", "record front door", "quit", "closed", ""]
+        assert shown.stdout.read().split("\n") == ["quit", "closed", ""]
+        assert shown.wait(DEADLINE_S) == 0
 
 
 @pytest.mark.slow
 def test_four_cameras_on_a_real_screen(screen: VirtualScreen) -> None:
+    def is_small(shot: Pixels) -> bool:
+        """All four are there, in a window of 640x480."""
+        blue, yellow = share(shot[60:200, 40:280], BLUE), share(shot[280:420, 360:600], YELLOW)
+        return blue > 0.7 and yellow > 0.7 and 0.01 < share(shot, BLUE) < 0.05
+
     with painted(
         "four", screen, lambda shot: share(shot, BLUE) > 0.1 and share(shot, YELLOW) > 0.1, QT_QPA_PLATFORM="wayland"
     ) as (shown, (window, left, top), picture):
@@ -173,11 +184,9 @@ def test_four_cameras_on_a_real_screen(screen: VirtualScreen) -> None:
         screen.shot_when(lambda shot: share(shot, YELLOW) > 0.5 and share(shot, BLUE) < 0.01)
         screen.press(window, "Escape")
         screen.resize(window, 640, 480)
-        small = screen.shot_when(lambda shot: 0.01 < share(shot, BLUE) < 0.05)[top : top + 480, left : left + 640]
-        assert share(small[60:200, 40:280], BLUE) > 0.7
-        assert share(small[-200:-60, -280:-40], YELLOW) > 0.7
+        screen.shot_when(lambda shot: is_small(shot[top:, left:]))
         screen.press(window, "q")
-        assert shown.wait(20) == 0
+        assert shown.wait(DEADLINE_S) == 0
 
 
 @pytest.mark.slow

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 
 from stream.errors import VideoDiscoError
 
-PROBE_TIMEOUT_S = 5.0
-"""A display on this machine answers in milliseconds; one at the end of a dead network never does."""
+PROBE_TIMEOUT_S = 15.0
+"""A display on this machine answers in milliseconds, if the machine is not busy with something else; one at the end of
+a dead network never does."""
 
 # Run in a child process, which loads just what Qt would load and then asks for a connection as Qt would.
 _PROBE = """
@@ -51,12 +54,24 @@ def _require_x_display() -> None:
         case 0:
             # Qt would otherwise obey a QT_QPA_PLATFORM meant for others, find no such plugin and abort.
             os.environ["QT_QPA_PLATFORM"] = "xcb"
+            _agree_with_xlib()
         case code if code == _NOT_CONNECTED:
             raise WindowError(f"no window: the display {display} refuses or is not there; check DISPLAY and xauth")
         case None:
             raise WindowError(f"no window: the display {display} did not answer in {PROBE_TIMEOUT_S:g} s")
         case _:
             raise WindowError(f"no window: {plugin} cannot be loaded; ldd names the libraries it lacks")
+
+
+def _agree_with_xlib() -> None:
+    """Let Qt tell Xlib in a way that it understands that all events are for Qt.
+
+    opencv-python brings a libX11-xcb of its own and takes libX11 from the system. Where they are of different
+    versions, the first writes that word to the wrong place in the other's memory, and Xlib now and then takes events
+    away: a window that never hears that it is shown stays black. What is loaded for all comes before what Qt brings.
+    """
+    with suppress(OSError):  # nowhere to be found: then it is as OpenCV made it
+        ctypes.CDLL("libX11-xcb.so.1", mode=ctypes.RTLD_GLOBAL)
 
 
 def _platform_plugin() -> str:

@@ -310,7 +310,7 @@ def test_nothing_is_made_of_boxes_that_are_none() -> None:
 @pytest.mark.parametrize(
     ("points", "complaint"),
     [
-        ([[0, 0], [1, 1]], "zones: tuple should have at least 3 items"),
+        ([[0, 0], [1, 1]], "zones: list should have at least 3 items"),
         ([[0, 0], [0.5, 0.5], [1, 1]], "corners of zone 'z' enclose no area"),
         ([[0, 0], [0, 0], [0, 0]], "corners of zone 'z' enclose no area"),
         ([[0, 0], [400, 0], [1, 1]], r"less than or equal to 1 \(got 400"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -60,6 +61,7 @@ def in_process(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> En
         code = main([str(each) for each in arguments])
     finally:
         sys.setswitchinterval(interval_s)
+        gc.unfreeze()
     said = capsys.readouterr()
     return Ended(code, said.out, said.err)
 

@@ -40,7 +40,7 @@ POLICY = {
     "min_hits": 1,
     "min_size_px": 8,
     "settle_s": 0.1,
-    "track_cooldown_s": 0.3,
+    "track_cooldown_s": 0.1,
     "without_counterpart": True,
 }
 """Asks about nearly everything, again and again."""
@@ -221,7 +221,7 @@ def kill_between_answer_and_reply(street: Street) -> None:
         known = set(street.stored())
         until(lambda: len(set(street.stored()) - known) == 2)
         kill(cloud)
-    until(lambda: street.is_away() and len(set(street.stored()) - set(street.answered())) == 1)
+    until(lambda: street.is_away() and set(street.stored()) - set(street.answered()))
 
 
 def test_killed_at_the_worst_moments_every_key_is_answered_once_and_the_video_goes_on(

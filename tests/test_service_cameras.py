@@ -284,6 +284,8 @@ def test_recordings_are_listed_and_given_out_by_range(service: Serving) -> None:
     assert whole.status == 200
     assert whole.headers["Content-Type"] == "video/mp4"
     assert len(whole.body) == recording["size_bytes"]
+    day, file = recording["url"].removeprefix("/recordings/street/").split("/")
+    assert whole.headers["Content-Disposition"] == f"inline; filename*=UTF-8''street%20{day}%20{file}"
     part = service.get(recording["url"], headers={"Range": "bytes=100-199"})
     assert (part.status, part.body) == (206, whole.body[100:200])
     assert part.headers["Content-Range"] == f"bytes 100-199/{len(whole.body)}"
@@ -296,6 +298,19 @@ def test_recordings_are_listed_and_given_out_by_range(service: Serving) -> None:
     older = service.get(f"/recordings?camera=street&limit=2&newest=1&after={newest['next']}").json
     urls = [each["url"] for each in (*newest["recordings"], *older["recordings"])]
     assert urls == sorted(urls, reverse=True)
+
+
+def test_recordings_in_a_folder_below_the_working_directory_are_given_out(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    record = {"mode": "continuous", "segment_s": 2, "folder": "recordings"}
+    content = {"cameras": {"yard": {"source": str(clip), "loop": True, "motion": "off", "record": record}}}
+    with Serving(tmp_path / "runs", content) as service:
+        until(lambda: service.get("/recordings").json["recordings"])
+        recording = service.get("/recordings").json["recordings"][0]
+        assert service.get(recording["url"]).status == 200
+        assert Path("recordings", "yard").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -332,6 +347,7 @@ def test_events_are_found_by_camera_class_and_time(service: Serving) -> None:
     event = events["events"][0]
     assert service.get(f"/events/{event['id']}").json["id"] == event["id"]
     assert service.get("/events?class=unicorn").json["events"] == []
+    assert service.get(f"/events?class={event['class'].upper()}&limit=1").json["events"]
     assert service.get("/events?end=2001-01-01T00:00:00Z").json["events"] == []
     assert service.get("/events?after=nonsense").status == 400
     snapshots: list[str] = []
@@ -371,6 +387,8 @@ def test_a_camera_that_does_not_run_cannot_be_recorded(service: Serving) -> None
     until(lambda: camera(service, "yard")["state"] == "paused")
     assert camera(service, "yard")["away_s"] is None
     assert service.ask("POST", "/cameras/yard/recording", json={"on": True}).status == 409
+    nothing = service.get("/cameras/yard/snapshot.jpg")
+    assert (nothing.status, nothing.json["error"]) == (503, "yard shows nothing: it is paused")
     assert service.ask("PATCH", "/cameras/yard", json={"paused": None}).status == 200
     until(lambda: camera(service, "yard")["state"] == "live")
 

@@ -174,14 +174,14 @@ class Archive:
 
     async def snapshot(self, call: Call) -> Result:
         event = await self._event(call)
-        return await self._file(event.get("snapshot"), "image/jpeg")
+        return await self._file(event.get("snapshot"), "image/jpeg", event["id"])
 
     async def clip(self, call: Call) -> Result:
         event = await self._event(call)
         path = event.get("clip")
         for archive in self._hub.running.assembly.archives.values():
             path = await _in_thread(archive.index.clip_of, event["id"]) or path
-        return await self._file(path, "video/mp4")
+        return await self._file(path, "video/mp4", event["id"])
 
     async def recordings(self, call: Call) -> Result:
         asked: RecordingQuery = call.query
@@ -197,7 +197,8 @@ class Archive:
             raise _nothing()
         for folder in self._folders():
             if await _in_thread((folder / place).is_file):
-                return await self._file(folder / place, "video/mp4")
+                name = f"{place.parent.parent.name} {place.parent.name} {place.stem}"
+                return await self._file(folder / place, "video/mp4", name)
         raise _nothing()
 
     def _find(self, asked: RecordingQuery, cursor: tuple[float, str] | None) -> list[Recording]:
@@ -224,11 +225,11 @@ class Archive:
         return event
 
     def _folders(self) -> Iterator[Path]:
-        yield from self._hub.running.assembly.archives
-        yield self._hub.running.folder.path / "recordings"
+        for folder in (*self._hub.running.assembly.archives, self._hub.running.folder.path / "recordings"):
+            yield folder.absolute()  # a configuration may name one below the working directory
 
-    async def _file(self, path: str | Path | None, content_type: str) -> web.StreamResponse:
-        """A file that is one of ours, whatever the index says of it."""
+    async def _file(self, path: str | Path | None, content_type: str, name: str = "") -> web.StreamResponse:
+        """A file that is one of ours, whatever the index says of it; saved, it is called by ``name``."""
         if path is None:
             raise _nothing()
         known = [self._hub.running.folder.path, *self._folders()]
@@ -236,7 +237,9 @@ class Archive:
         if real is None:
             raise _nothing()
         kind = "video/x-matroska" if real.suffix == ".mkv" else content_type
-        return web.FileResponse(real, headers={"Content-Type": kind, "Cache-Control": "private, no-cache"})
+        named = f"inline; filename*=UTF-8''{quote(f'{name or real.stem}{real.suffix}', safe='')}"
+        headers = {"Content-Type": kind, "Content-Disposition": named, "Cache-Control": "private, no-cache"}
+        return web.FileResponse(real, headers=headers)
 
 
 def _within(path: Path, folders: list[Path]) -> Path | None:

@@ -167,7 +167,7 @@ def _row_of(line: str) -> Row | None:
 def _conditions(wanted: EventFilter) -> tuple[list[str], list[Any]]:
     known: list[tuple[str, Any]] = [
         ("camera = ?", wanted.camera),
-        ("class = ?", wanted.class_name),
+        ("class = ? COLLATE NOCASE", wanted.class_name),
         ("start >= ?", wanted.start),
         ("start < ?", wanted.end),
         ("confidence >= ?", wanted.min_confidence),

@@ -24,6 +24,9 @@ from stream.sources.status import SourceState
 SNAPSHOT_WITHIN_S = 3.0
 SNAPSHOT_QUALITY = 92
 
+AWAY = frozenset({SourceState.BACKING_OFF, SourceState.REFUSED, SourceState.PAUSED, SourceState.ENDED})
+"""Nothing is waited for of a camera that is so."""
+
 TELL_STATE_S = 1.0
 """A viewer of the page hears so often how the camera is, whether or not there are pictures."""
 
@@ -111,6 +114,11 @@ class LiveViews:
 
     async def snapshot(self, call: Call) -> Result:
         feed = self._feed(call)
+        status = self._hub.running.status_of(feed.name, time.monotonic())
+        if status.state in AWAY:
+            words = f"{feed.name} shows nothing: it is {status.state.value.replace('_', ' ')}"
+            words += f" ({status.reason})" if status.reason else ""
+            raise HttpError(503, words, retry_after_s=5, cause="no_picture")
         with feed.watch(Look.RESULT) as viewer:
             picture = await viewer.next(SNAPSHOT_WITHIN_S)
         if picture is None:

@@ -41,7 +41,7 @@ def test_secrets_compare() -> None:
         (WebhookSettings, {"url": "https://höst/T0ken1"}, "url holds characters that must be percent-encoded"),
         (WebhookSettings, {"url": "https://host/T0ken1\r\nX: y"}, "url holds characters"),
         (WebhookSettings, HOOK | {"timeout_s": 0}, "timeout_s: input should be greater than or equal to 0.1"),
-        (WebhookSettings, HOOK | {"events": []}, "events: tuple should have at least 1 item"),
+        (WebhookSettings, HOOK | {"events": []}, "events: list should have at least 1 item"),
         (WebhookSettings, HOOK | {"events": ["begin"]}, "events.0: input should be 'new', 'update' or 'end'"),
         (WebhookSettings, HOOK | {"method": "PUT"}, "unknown key 'method'"),
         (MqttSettings, {"host": "mqtt://u:Passw0rd@broker"}, "host is a name or address alone"),

@@ -237,7 +237,7 @@ function recordingFacts({ begun, ended, kind, bytes: size }) {
 // What is being written can be played as well, as far as it goes.
 function play(camera, recording, signal) {
   const film = player(recording.address, `Recording of ${camera} from ${moment(recording.begun)}`, { unfinished: !recording.ended });
-  const away = link("Download", recording.address, { icon: "download", download: `${camera} ${recording.begun.toISOString().slice(0, 19).replaceAll(":", "-")}.mp4` });
+  const away = link("Download", recording.address, { icon: "download", download: "" });
   const shown = dialog(`${camera}, ${moment(recording.begun)}`, film, [away, button("Close", () => shown.close(), { autofocus: true })]);
   shown.classList.add("wide");
   signal.addEventListener("abort", () => shown.close());

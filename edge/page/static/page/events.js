@@ -159,7 +159,7 @@ class Gallery {
       snapshot: both && button("Snapshot", () => show("snapshot"), { icon: "picture", "aria-pressed": "false" }),
     };
     return el("div", { class: "pairs" }, Object.values(shown),
-      event.clip && link("Save clip", event.clip, { icon: "download", download: `${event.id}.mp4` }),
+      event.clip && link("Save clip", event.clip, { icon: "download", download: "" }),
       event.snapshot && link("Save picture", event.snapshot, { icon: "download", download: `${event.id}.jpg` }));
   }
 }

@@ -46,7 +46,7 @@ def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def _room_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No frame gives way while this process stands still for some seconds."""
+    """No frame gives way while this process stands still for some seconds: the child holds 64 ready for it."""
     monkeypatch.setattr(memory, "MOST_SLOTS", 250)
 
 
@@ -124,7 +124,7 @@ def test_frames_are_those_of_the_thread(tmp_path: Path, *, shared_memory: bool, 
 @pytest.mark.usefixtures("_room_for_all")
 @pytest.mark.parametrize("death", [signal.SIGSEGV, signal.SIGKILL])
 def test_frames_come_back_after_a_crash(tmp_path: Path, death: signal.Signals) -> None:
-    path = write_clip(tmp_path / "clip.mp4", Clip(frames=200))
+    path = write_clip(tmp_path / "clip.mp4", Clip(frames=150, rate=Fraction(15)))
     tape = Tape()
     source = in_a_child(path, tape, loop=True)
     with opened(source), Deaths(source) as deaths:
@@ -162,7 +162,7 @@ def test_frames_come_back_after_a_crash(tmp_path: Path, death: signal.Signals) -
     ("then", "reason"), [("crash", "crashed (signal 11)"), ("hang", "hung"), ("stop", "hung"), ("end", "")]
 )
 def test_a_child_that_fails_is_replaced(tmp_path: Path, then: str, reason: str) -> None:
-    script = Script(frames=5, then=then, once=str(tmp_path / "once"))
+    script = Script(frames=5, pause_s=0.05, then=then, once=str(tmp_path / "once"))
     source = isolated(script, margin_s=0.7 if reason == "hung" else PATIENT_S)
     with opened(source), Deaths(source) as deaths:
         first = source.child_pid

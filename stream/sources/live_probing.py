@@ -48,6 +48,9 @@ BURST_LIMIT_S = 5.0
 REORDERED_LIMIT = 16
 """How many pictures, at most, a coded one may be sent ahead of those shown before it."""
 
+REORDERED_S = 1.0
+"""How far their times go back; further is another beginning of the stream's clock."""
+
 _NO_PICTURE = (
     f"it sends video, but no clean picture came in {LOOK_LIMIT_S:g} s; set its distance of keyframes to a second or two"
 )
@@ -140,7 +143,7 @@ class PacketMeter:
         """What was measured so far."""
         times_s = self._times_s()
         span_s, count = _span_s(times_s), len(times_s)
-        b_frames = any(later < earlier for earlier, later in pairwise(times_s))
+        b_frames = any(0 < earlier - later < REORDERED_S for earlier, later in pairwise(self._both_times_s()[0]))
         keys = [number for number, seen in enumerate(self._seen) if seen.is_keyframe]
         steps = list(pairwise(keys))
         measurable = count > 1 and span_s > 0

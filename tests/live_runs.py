@@ -45,7 +45,7 @@ class OwnTime:
         self.now_s += seconds
 
 
-class _OwnQuit(threading.Event):
+class OwnQuit(threading.Event):
     """Who waits for it waits by a clock of our own."""
 
     def __init__(self, clock: OwnTime) -> None:
@@ -169,7 +169,7 @@ class Run:
 
     def play(self, clock: OwnTime, count: int | None) -> None:
         """See :func:`play`."""
-        self.source._quit = _OwnQuit(clock)
+        self.source._quit = OwnQuit(clock)
         self.info = self.source.open()
         try:
             for frame in itertools.islice(self.source.frames(square_view), count):

@@ -313,6 +313,64 @@ def test_a_camera_is_added_refused_and_removed(visit: Visit, bikes_clip: Path) -
     tile.wait_for(state="detached")
 
 
+def test_nobody_knows_how_cameras_are_while_the_service_is_away(visit: Visit) -> None:
+    page = visit.go("live")
+    pill = page.locator('.tile[data-camera="street"] .pill')
+    visit.until("""() => document.querySelector('.tile[data-camera="street"] .pill')?.textContent === "Live" """)
+    top = page.locator("main h1").bounding_box()
+    visit.expected.append("ERR_FAILED")
+    visit.context.route("**/cameras", lambda route: route.abort())
+    visit.until("""() => document.querySelector('.tile[data-camera="street"] .pill').textContent === "Unknown" """)
+    tile = page.locator('.tile[data-camera="street"]')
+    assert "The service cannot be reached." in tile.inner_text()
+    assert "fps" not in tile.inner_text()
+    banner, below = page.locator("#lost").bounding_box(), page.locator("main h1").bounding_box()
+    assert banner
+    assert top
+    assert below
+    assert banner["y"] + banner["height"] <= below["y"], "the line lies over nothing"
+    visit.context.unroute("**/cameras")
+    visit.until("""() => document.querySelector('.tile[data-camera="street"] .pill').textContent === "Live" """)
+    assert pill.is_visible()
+
+
+def test_a_camera_that_nobody_knows_is_said_so_and_not_asked_for(visit: Visit) -> None:
+    asked: list[str] = []
+    visit.page.on("websocket", lambda socket: asked.append(socket.url))
+    page = visit.go("live/nobody")
+    page.get_by_role("heading", name="There is no camera of this name").wait_for()
+    page.get_by_role("link", name="All cameras").focus()
+    for _ in range(2):
+        with page.expect_response("**/cameras"):
+            pass
+    assert page.evaluate("document.activeElement.textContent") == "All cameras", "who is about to leave can"
+    assert asked == []
+
+
+def test_a_wrong_address_is_corrected(visit: Visit, bikes_clip: Path) -> None:
+    page = visit.go("live")
+    visit.button("Add camera").click()
+    page.get_by_label("Name").fill("typo")
+    page.get_by_label("Address").fill("rtsp://u:secret@192.0.2.1/strem")
+    page.get_by_role("dialog").get_by_role("button", name="Add", exact=True).click()
+    page.locator('.tile[data-camera="typo"]').wait_for()
+    visit.go("live/typo")
+    page.get_by_role("button", name="Change the address").click()
+    address = page.get_by_role("dialog").get_by_label("Address")
+    assert address.input_value() == "rtsp://***@192.0.2.1/strem"
+    address.fill("rtsp://***@198.51.100.7/stream")
+    visit.expect_refusal(400)
+    page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    page.get_by_role("dialog").get_by_role("alert").filter(has_text="again").wait_for()
+    address.fill(str(bikes_clip))
+    page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    page.get_by_role("dialog").wait_for(state="hidden")
+    visit.until("""() => document.querySelector("h1 ~ .pill, .head .pill")?.textContent === "Live" """)
+    visit.button("Remove").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    page.locator('.tile[data-camera="typo"]').wait_for(state="detached")
+
+
 def test_the_page_comes_up_again_out_of_the_browsers_cache(visit: Visit) -> None:
     page = visit.go("live")
     page.reload()

@@ -1,6 +1,7 @@
 // One camera, large: its picture with boxes drawn by the browser, and how it is doing.
 
 import * as api from "./api.js";
+import { changeAddress } from "./add_camera.js";
 import { stateOf, storyOf } from "./cameras.js";
 import { button, clear, el, every, heading, icon, link, say, table, toggle } from "./dom.js";
 import { Feed } from "./feed.js";
@@ -27,7 +28,10 @@ class CameraView {
   #state = "";
 
   constructor(main, signal, name, list, may) {
-    Object.assign(this, { main, signal, name, list, may });
+    Object.assign(this, { main, name, list, may });
+    this.end = new AbortController(); // with the view, or with the camera
+    signal.addEventListener("abort", () => this.end.abort());
+    this.signal = this.end.signal;
     this.canvas = el("canvas", { role: "img", "aria-label": `Live picture of ${name}` });
     this.veil = el("div", { class: "veil" });
     this.stage = el("div", { class: "stage" }, this.canvas, this.veil);
@@ -39,14 +43,12 @@ class CameraView {
     this.keptList = el("ul", { class: "kept", "aria-label": "Last recordings" });
     this.kept = el("section", { class: "panel", hidden: true, "aria-label": "Recordings" }, el("h2", { text: "Last recordings" }), this.keptList);
     clear(main, this.#head(), el("div", { class: "one" }, this.stage, this.#side(), this.kept));
-    this.feed = new Feed(name, (scene) => this.#draw(scene), signal);
+    this.feed = new Feed(name, (scene) => this.#draw(scene), this.signal);
     this.feed.fitTo(this.stage.clientWidth);
-    this.feed.wanted = true;
     const sized = new ResizeObserver(() => { this.#fitStage(); this.feed.fitTo(this.stage.clientWidth); });
     sized.observe(this.stage);
-    signal.addEventListener("abort", () => sized.disconnect());
-    every(RECORDINGS_EVERY_S, () => this.#showRecordings(), signal);
-    document.addEventListener("keydown", (event) => this.#key(event), { signal });
+    this.signal.addEventListener("abort", () => sized.disconnect());
+    document.addEventListener("keydown", (event) => this.#key(event), { signal: this.signal });
   }
 
   #head() {
@@ -78,9 +80,14 @@ class CameraView {
   }
 
   update(cameras) {
+    if (this.signal.aborted) return;
     const index = cameras.findIndex(({ name }) => name === this.name);
-    if (index < 0) return this.#gone();
+    if (index < 0) {
+      this.#gone();
+      return;
+    }
     const camera = cameras[index];
+    if (!this.camera) this.#begin();
     this.#neighbours(cameras, index);
     this.camera = camera;
     const { word, kind, icon: sign, hasPicture } = stateOf(camera);
@@ -97,13 +104,19 @@ class CameraView {
     if (!hasPicture) say(this.veil.querySelector(".veil-why"), camera.reason);
     if (this.pause) this.#showPause(camera);
     if (this.record) this.#showRecording(camera);
-    return this.#showFacts(camera);
+    this.#showFacts(camera);
+  }
+
+  // Asked for once it is known to be there.
+  #begin() {
+    this.feed.wanted = true;
+    every(RECORDINGS_EVERY_S, () => this.#showRecordings(), this.signal);
   }
 
   #gone() {
+    this.end.abort();
     if (this.camera) notice(`${this.name} is no longer there.`, "bad");
     clear(this.main, heading(this.name), el("div", { class: "empty" }, icon("offline"), el("h2", { text: "There is no camera of this name" }), link("All cameras", "#/live", { icon: "back" })));
-    this.camera = null;
   }
 
   #neighbours(cameras, index) {
@@ -142,6 +155,7 @@ class CameraView {
     this.record = button("Record", () => this.#record(), { icon: "record" });
     return [this.record, this.pause,
       link("Draw zones", `#/zones/${encodeURIComponent(this.name)}`, { icon: "zones" }),
+      button("Address", () => changeAddress(this.list, this.camera), { icon: "edit", label: "Change the address" }),
       button("Remove", (event) => this.#remove(event.currentTarget), { icon: "trash", kind: "danger" })];
   }
 

@@ -5,6 +5,8 @@ import { every } from "./dom.js";
 import { moment } from "./format.js";
 
 const EVERY_S = 1;
+const LONGEST_WAIT_S = 4; // a cable that is pulled answers nothing at all
+const FAILURES = 2; // so many in a row, and nobody knows how the cameras are
 
 // Per state: its word, its colour, and its icon where there is no picture.
 const STATES = {
@@ -15,6 +17,7 @@ const STATES = {
   refused: ["Refused", "bad", "offline"],
   paused: ["Paused", "", "pause"],
   ended: ["Ended", "", "offline"],
+  unknown: ["Unknown", "warn", "offline"],
 };
 
 const AWAY = new Set(["stalled", "backing_off", "refused"]);
@@ -37,10 +40,16 @@ export function storyOf(camera) {
   return `${stateOf(camera).word} since ${moment(camera.since)}${camera.reason ? `: ${camera.reason}` : ""}`;
 }
 
+function withLimit(signal) {
+  const limit = AbortSignal.timeout(LONGEST_WAIT_S * 1000);
+  return signal ? AbortSignal.any([signal, limit]) : limit;
+}
+
 export class CameraList extends EventTarget {
   cameras = null;
   #asked = 0;
   #told = 0;
+  #failures = 0;
 
   // Tells `listener` of the cameras now and whenever they were asked for, until `signal`.
   watch(listener, signal) {
@@ -55,7 +64,8 @@ export class CameraList extends EventTarget {
   async refresh(signal) {
     const turn = (this.#asked += 1);
     try {
-      const found = await api.cameras({ signal });
+      const found = await api.cameras({ signal: withLimit(signal) });
+      this.#failures = 0;
       if (turn < this.#told) return; // an answer from before a change, overtaken by one from after it
       this.#told = turn;
       const former = new Map(this.cameras?.map((camera) => [camera.name, camera]));
@@ -63,8 +73,15 @@ export class CameraList extends EventTarget {
       this.dispatchEvent(new Event("change"));
     } catch (error) {
       if (error.status === 503) this.dispatchEvent(new CustomEvent("loading", { detail: error.message }));
-      // else what is shown stands, and a line over the page says that the service is away
+      if (error.status === 0 && (this.#failures += 1) === FAILURES) this.#loseSight();
     }
+  }
+
+  // The last pictures and figures say nothing of now; a line over the page says why.
+  #loseSight() {
+    const away = { state: "unknown", since: new Date(), reason: "The service cannot be reached." };
+    this.cameras = this.cameras?.map((camera) => ({ ...camera, ...away })) ?? null;
+    if (this.cameras) this.dispatchEvent(new Event("change"));
   }
 
   find(name) {

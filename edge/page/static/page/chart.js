@@ -50,7 +50,7 @@ export class Chart {
     const x = (timeMs) => LEFT + ((timeMs - this.#from) / (this.#to - this.#from)) * (width - LEFT - RIGHT);
     const y = (value) => HEIGHT - BOTTOM - (value / highest) * (HEIGHT - TOP - BOTTOM);
     const lines = this.#series.map(({ points }, index) => svg("path", { class: `series s${index % COLOURS}`, d: path(points, x, y) }));
-    clear(this.picture, grid(steps, width, y, this.digits), this.#times(width), lines, this.#cursor(x));
+    clear(this.picture, grid(steps, width, y), this.#times(width), lines, this.#cursor(x));
     this.#showLegend();
   }
 
@@ -97,11 +97,11 @@ function path(points, x, y) {
   return words.join("");
 }
 
-function grid(steps, width, y, digits) {
-  const whole = steps.every((step) => Number.isInteger(step));
+function grid(steps, width, y) {
+  const digits = Math.max(...steps.map((step) => (String(step).split(".")[1] ?? "").length));
   return steps.map((step) => svg("g", {},
     svg("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(step), y2: y(step) }),
-    svg("text", { x: LEFT - 6, y: y(step) + 4, "text-anchor": "end" }, number(step, whole ? 0 : Math.max(1, digits)))));
+    svg("text", { x: LEFT - 6, y: y(step) + 4, "text-anchor": "end" }, number(step, digits))));
 }
 
 // Three or four round steps from zero to beyond the highest value.

@@ -64,6 +64,7 @@ async function navigate() {
 function showMissing() {
   const again = button("Load the page again", () => location.reload(), { kind: "main" });
   clear(main, el("div", { class: "empty" }, icon("warn"), el("p", { text: "This part of the page could not be loaded." }), again));
+  api.service.addEventListener("found", () => location.reload(), { once: true, signal: view.signal });
 }
 
 function showLogin() {

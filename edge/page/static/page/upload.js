@@ -11,8 +11,16 @@ import { colourOf, paint } from "./paint.js";
 const ASKED_CONFIDENCE = 0.05;
 const SHOWN_CONFIDENCE = 0.4;
 const AT_ONCE = 2;
+const AS_THEY_ARE = new Set(["image/jpeg", "image/png", "image/webp"]); // other kinds that the browser knows are sent as JPEG
 const LARGEST_PX = 4096; // the longest side of a picture to download: canvases of some phones end there
 const SHOWN = { boxes: true, labels: true, tracks: false, zones: false };
+
+function sendable({ picture, bitmap }) {
+  if (AS_THEY_ARE.has(picture.type)) return picture;
+  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  return canvas.convertToBlob({ type: "image/jpeg", quality: 0.92 });
+}
 
 export function show(main, { signal }) {
   new Upload(main, signal);
@@ -48,7 +56,7 @@ class Upload {
   #dropArea() {
     const input = el("input", { type: "file", accept: "image/jpeg,image/png,image/webp,video/*", multiple: true, class: "unseen", id: "files" });
     input.addEventListener("change", () => { this.#take([...input.files]); input.value = ""; });
-    const area = el("label", { class: "drop", for: "files" }, icon("upload"), el("span", {}, el("strong", { text: "Choose pictures or a short video" }), el("br"), "or drop them here, or paste one. They stay on this service."));
+    const area = el("label", { class: "drop", for: "files" }, icon("upload"), el("span", {}, el("strong", { text: "Choose pictures or a short video" }), el("br"), "or drop them here, or paste one. They go to this service and nowhere else."));
     const over = (event) => { event.preventDefault(); area.classList.toggle("over", event.type === "dragover"); };
     for (const name of ["dragover", "dragleave"]) document.addEventListener(name, over, { signal: this.signal });
     document.addEventListener("drop", (event) => { over(event); this.#take([...event.dataTransfer.files]); }, { signal: this.signal });
@@ -94,7 +102,7 @@ class Upload {
   async #look(item) {
     try {
       item.bitmap = await createImageBitmap(item.picture, { imageOrientation: "from-image" });
-      item.answer = await api.detect(item.picture, { conf: ASKED_CONFIDENCE, model: item.model, signal: this.signal });
+      item.answer = await api.detect(await sendable(item), { conf: ASKED_CONFIDENCE, model: item.model, signal: this.signal });
     } catch (error) {
       if (this.signal.aborted) return;
       item.error = error instanceof api.ApiError ? error.message : "This browser cannot read the picture.";

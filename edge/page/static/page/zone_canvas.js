@@ -46,6 +46,13 @@ export class ZoneCanvas {
     this.#paint();
   }
 
+  // Of a camera that has no picture just now.
+  showNothing() {
+    this.image.removeAttribute("src");
+    this.node.classList.add("blank");
+    this.#paint();
+  }
+
   draw(shapes, chosen) {
     this.#shapes = shapes;
     this.#chosen = chosen;

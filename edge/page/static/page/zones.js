@@ -1,6 +1,7 @@
 // Zones and lines of a camera: drawn on its picture, kept in its configuration.
 
 import * as api from "./api.js";
+import { stateOf, storyOf } from "./cameras.js";
 import { button, choice, clear, el, field, fillChoice, heading, icon, link, say } from "./dom.js";
 import { count } from "./format.js";
 import { attempt, confirm, notice } from "./notices.js";
@@ -87,6 +88,12 @@ class ZoneView {
   }
 
   async #showPicture() {
+    const camera = this.list.find(this.#camera);
+    if (camera && !stateOf(camera).hasPicture) {
+      this.canvas.showNothing();
+      say(this.status, `${storyOf(camera).replace(/[.!?]?$/, ".")} Zones can be drawn all the same.`);
+      return;
+    }
     try {
       await this.canvas.showPicture(this.#camera);
       say(this.status, "");
@@ -120,7 +127,7 @@ class ZoneView {
   #showItems() {
     const items = this.#shapes.map((shape) => el("li", {}, el("button", { type: "button", class: "zone-item", "aria-pressed": String(shape === this.#chosen), onclick: () => this.#choose(shape) }, icon(shape.kind === "zone" ? "zones" : "line"), el("span", { text: shape.name }), el("span", { class: "soft", text: (shape.rest.classes ?? []).join(", ") || "every class" }))));
     const focused = [...this.items.querySelectorAll("button")].indexOf(document.activeElement);
-    clear(this.items, items, !items.length && el("li", { class: "soft", text: "No zones or lines yet. Draw one on the picture." }));
+    clear(this.items, items, !items.length && el("li", { class: "soft", text: `No zones or lines yet.${this.mayChange ? " Draw one on the picture." : ""}` }));
     if (focused >= 0) this.items.querySelectorAll("button")[focused]?.focus();
   }
 

@@ -79,7 +79,7 @@ export class CameraList extends EventTarget {
 
   // The last pictures and figures say nothing of now; a line over the page says why.
   #loseSight() {
-    const away = { state: "unknown", since: new Date(), reason: "The service cannot be reached." };
+    const away = { state: "unknown", since: new Date(), reason: "The service cannot be reached.", recording: false };
     this.cameras = this.cameras?.map((camera) => ({ ...camera, ...away })) ?? null;
     if (this.cameras) this.dispatchEvent(new Event("change"));
   }

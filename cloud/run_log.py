@@ -41,6 +41,7 @@ class RunLog:
                 keep_days=self._settings.mlflow.keep_days,
                 params={
                     **identity,
+                    "model_signer": model.signer or "nobody",
                     "config_hash": fingerprint(self._settings),
                     "host": platform.node(),
                     "role": "refiner",

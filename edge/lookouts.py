@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge.config import RunSettings
 from stream.dataset.tracks import Agreements
+from stream.errors import SinkError
 from stream.frame import Refinement
 from stream.home import home
 from stream.sinks.base import Sink
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from edge.escalation.figures import EscalationFigures
     from edge.escalation.results import Answer
     from edge.escalation.settings import CameraEscalation
+    from stream.dataset.collector import Collector
 
 MOST_LIVES = 200
 """Runs of cameras' pipelines whose answers still reach their events, the last."""
@@ -50,6 +52,14 @@ class Events(Protocol):
     def refine(self, track_id: int, refinement: Refinement) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class LookoutsTold:
+    """``sections`` of summary.json, and the same in sentences."""
+
+    sections: Mapping[str, Any] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+
+
 class Lookouts:
     """What all sources of a run share of them.
 
@@ -60,6 +70,7 @@ class Lookouts:
     def __init__(self, settings: RunSettings, folder: Path, former: Record | None = None) -> None:
         self._escalation = None
         self._collector = None
+        self._told = LookoutsTold()
         self._agreements = Agreements()
         self._readers = Readers(self._agreements, former)
         if settings.escalation.enabled:
@@ -118,12 +129,32 @@ class Lookouts:
         """The files they made, for the closing words."""
         return [] if self._escalation is None else self._escalation.outputs
 
+    def told(self) -> LookoutsTold:
+        """How they ended; read once they are closed."""
+        return self._told
+
     def close(self, within_s: float) -> None:
         """Send what can be sent within that time; the rest waits on disk."""
+        sections: dict[str, Any] = {}
+        words: list[str] = []
         if self._escalation is not None:
             self._escalation.close(within_s)
+            sections["escalation"] = self._escalation.figures().summary()
+            words.append(self._escalation.figures().sentence())
         if self._collector is not None:
+            figures = self._collector.figures()
+            sections["dataset"] = {**asdict(figures), **_held(self._collector)}
+            words.append(figures.sentence())
             self._collector.close()
+        self._told = LookoutsTold(sections, tuple(words))
+
+
+def _held(collector: Collector) -> dict[str, Any]:
+    """What the whole data set holds by now, whoever filled it: where it lies, its digest, and counts."""
+    try:
+        return {"folder": str(collector.store.folder), "holds": collector.store.provenance()}
+    except SinkError as exc:
+        return {"folder": str(collector.store.folder), "trouble": str(exc)}
 
 
 def tell_record(answer: Answer, label: Refinement) -> None:

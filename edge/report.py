@@ -58,6 +58,10 @@ class RunReport:
     """Results a second from the first to the last: without the start."""
     errors: tuple[str, ...] = ()
     """What went wrong with the run's own files."""
+    also: Mapping[str, Any] = field(default_factory=dict)
+    """More sections of the summary, as plain values."""
+    words: tuple[str, ...] = ()
+    """The same, as sentences."""
 
     @property
     def frames(self) -> int:
@@ -95,6 +99,7 @@ class RunReport:
                 for stage, latency in self.figures.latencies.items()
             },
             "dropped": dict(self.figures.drops),
+            **self.also,
         }
 
 

@@ -28,6 +28,8 @@ class RunLog:
 
     def __init__(self, settings: RunSettings, folder: RunFolder, detector: OnnxDetector) -> None:
         self.samples: list[Path] = []
+        self.attached: list[Path] = []
+        """More files to be logged at the end."""
         self.first_result_s: float | None = None
         """The monotonic clock at the first result, None before it."""
         self.also: Callable[[], Mapping[str, float]] = dict
@@ -123,6 +125,7 @@ class RunLog:
 
     def _artifacts(self) -> list[ArtifactRef]:
         files = [self._folder.config, self._folder.summary, self._folder.predictions, self._folder.swaps]
+        files += self.attached
         return [ArtifactRef(path) for path in files if path.exists()] + [
             ArtifactRef(path, "samples") for path in self.samples
         ]

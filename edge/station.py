@@ -139,6 +139,7 @@ class Station:
             raise
         await asyncio.get_running_loop().run_in_executor(None, self._lookouts.close, LAST_ANSWERS_S)
         self._outputs += [path for path in self._lookouts.outputs if path not in self._outputs]
+        self._log.attached += self._lookouts.outputs
         self._meter.finish(time.monotonic())
         return self._conclude(time.monotonic() - started_s)
 
@@ -276,6 +277,7 @@ class Station:
             self._failures[str(exc)] = None
 
     def _report(self, seconds: float) -> RunReport:
+        lookouts = self._lookouts.told()
         return RunReport(
             folder=self._folder.path,
             outputs=tuple(self._outputs),
@@ -290,6 +292,8 @@ class Station:
             steady_fps=self._meter.steady_fps,
             stopped=self._stopped,
             errors=tuple(self._failures),
+            also=lookouts.sections,
+            words=lookouts.words,
         )
 
     def _frames_expected(self, outcome: Outcome | None) -> int | None:

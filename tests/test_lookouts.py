@@ -51,12 +51,21 @@ def assert_all_is_there(folder: Path) -> None:
     with sqlite3.connect(manifest) as connection:
         (count,) = connection.execute("SELECT count(*) FROM samples").fetchone()
     assert count == len(kept)
+    summary = json.loads((folder / "runs" / "run" / "summary.json").read_text(encoding="utf-8"))
+    lines = (folder / "runs" / "run" / "decisions.jsonl").read_text(encoding="utf-8").splitlines()
+    decisions = [json.loads(line)["decision"] for line in lines]
+    assert summary["escalation"]["would_send"] == decisions.count("would_send") > 0
+    assert summary["escalation"]["decided"] == len(decisions)
+    assert summary["dataset"]["kept"] == summary["dataset"]["holds"]["samples"] == count
+    assert len(summary["dataset"]["holds"]["digest"]) == 64
 
 
 def test_a_run_keeps_pictures_and_reports_what_it_would_have_asked(bikes_clip: Path, tmp_path: Path) -> None:
     ended = videodisco("run", bikes_clip, "--config", configuration(tmp_path, end_s=2), cwd=tmp_path)
     assert ended.code == 0, ended.err
     assert_all_is_there(tmp_path)
+    assert "the cloud would have been asked about" in ended.out
+    assert "pictures were kept for the data set" in ended.out
 
 
 def test_so_does_one_that_watches_a_camera(bikes_clip: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from edge.events.publish.all import Publishers
 from edge.events.publish.base import Publisher
 from edge.events.sink import EventsSink
 from edge.loaded_model import LoadedModel
-from edge.lookouts import Lookout, Lookouts
+from edge.lookouts import Lookout, Lookouts, LookoutsTold
 from edge.run_folder import RunFolder
 from edge.slots import SlotPlan, plan_slots
 from edge.swap import SwappableDetector
@@ -61,6 +61,10 @@ CLOSE_S = 4.0
 
 PREDICTIONS_ROTATION = Rotation(max_bytes=256_000_000, keep=8)
 """Two gigabytes of predictions at most: some days of one busy camera."""
+
+
+MOST_PICTURES = 8
+"""So many pictures of events are shown in MLflow."""
 
 
 class Assembly:
@@ -229,6 +233,16 @@ class Assembly:
             watch_zones=zones.update if settings.zones or settings.lines else None,
             closing=[lambda: recorder.close(CLOSE_S)] if recorder else [],
         )
+
+    def told(self) -> LookoutsTold:
+        """How asking the cloud and collecting ended; read once it is closed."""
+        return self._lookouts.told()
+
+    def attached(self) -> tuple[list[Path], list[Path]]:
+        """For MLflow: files that are whole once it is closed, and the last pictures of events."""
+        snapshots = (self._folder.path / "snapshots").rglob("*.jpg")
+        newest = sorted(snapshots, key=lambda path: path.stat().st_mtime, reverse=True)
+        return self._lookouts.outputs, newest[:MOST_PICTURES]
 
     def tell_state(self, camera: str, status: SourceStatus) -> None:
         """Tell those who are told of events how a camera is doing."""

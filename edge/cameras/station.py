@@ -308,6 +308,7 @@ class CameraStation:
 
     def _conclude(self) -> RunReport:
         self._close_window()
+        self.log.attached, self.log.samples = self.assembly.attached()
         if (
             self._lasting is None
             and not self.meter.frames
@@ -321,7 +322,7 @@ class CameraStation:
         return report
 
     def _report(self) -> RunReport:
-        detector = self.assembly.detector
+        detector, lookouts = self.assembly.detector, self.assembly.told()
         return RunReport(
             folder=self.folder.path,
             outputs=tuple(path for path in self.assembly.outputs() if path.exists()),
@@ -336,6 +337,8 @@ class CameraStation:
             steady_fps=self.meter.steady_fps,
             stopped=False,  # there is no other end for cameras
             errors=tuple(self._failures),
+            also=lookouts.sections,
+            words=lookouts.words,
         )
 
     def _write(self, write: Callable[[], None]) -> None:

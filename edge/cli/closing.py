@@ -21,6 +21,8 @@ def print_report(report: RunReport, console: Terminal, errors: Terminal) -> None
         if report.frames:
             console.print(_latencies(report))
             console.print(_objects(report))
+        for sentence in report.words:
+            console.print(sentence)
         console.print(_files(report))
     troubles = [sentence for source in report.sources for sentence in _troubles(source)]
     for sentence in dict.fromkeys([*troubles, *report.errors]):

@@ -82,6 +82,7 @@ class Escalation:
         self._permit = Permit(settings, cameras)
         self._office: _Office | None = None
         self._starting = threading.Lock()
+        self._last: EscalationFigures | None = None
         if settings.enabled and settings.url:
             self._office = _Office(
                 settings,
@@ -132,7 +133,9 @@ class Escalation:
         return self._tally.agreement_of(camera)
 
     def figures(self) -> EscalationFigures:
-        """How it stands."""
+        """How it stands; after the end, how it ended."""
+        if self._last is not None:
+            return self._last
         office = self._office
         if office is None:
             return self._tally.snapshot(None, 0, 0)
@@ -148,7 +151,10 @@ class Escalation:
         """Send what can be sent within that time, and end; what is left waits for the next start. Close the sinks
         before."""
         if self._office is not None:
-            self._office.close(within_s)
+            self._office.stop(within_s)
+        self._last = self.figures()
+        if self._office is not None:
+            self._office.close()
 
 
 class _Office:
@@ -214,7 +220,8 @@ class _Office:
         self.outbox.put(parcel, value)
         self.forwarder.wake()
 
-    def close(self, within_s: float) -> None:
+    def stop(self, within_s: float) -> None:
+        """Send no more after that time."""
         loop, self._loop = self._loop, None
         if loop is not None and self._ended is not None:
             loop.call(self.forwarder.stop, within_s)
@@ -223,6 +230,8 @@ class _Office:
             except NotInTimeError:
                 log.warning("escalation hangs while it ends and is left behind")
             self._running.close()
+
+    def close(self) -> None:
         self._reception.close()
         self._turn.release()
         self.outbox.close()

@@ -18,6 +18,10 @@ MOST_PAIRS = 2000
 """Cameras times classes whose agreement is followed."""
 
 
+_SUMMED_UP = ("decided", "would_send", "sent", "sent_bytes", "refined", "errors", "late", "unshown", "spooled", "state")
+_COUNTED = ("chosen", "refused", "failures", "held", "dropped")
+
+
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """How far edge and cloud agree, 0-1: the mean over all ``count`` answers that can be compared, and the mean of
@@ -76,6 +80,28 @@ class EscalationFigures:
     def agreement_of(self, camera: str | None = None) -> float | None:
         """The recent agreement of a camera or of all, each class by its number of answers; None without any."""
         return _together(each for (name, _), each in self.agreement.items() if camera is None or name == camera)
+
+    def summary(self) -> dict[str, Any]:
+        """As plain values for summary.json; ``agreement`` is by camera and class."""
+        values = {name: getattr(self, name) for name in _SUMMED_UP}
+        values |= {name: dict(getattr(self, name)) for name in _COUNTED}
+        by_camera: dict[str, dict[str, float]] = {}
+        for (camera, class_name), each in self.agreement.items():
+            by_camera.setdefault(camera, {})[class_name] = round(each.mean, 3)
+        return {**values, "asked": self.asked, "agreement": by_camera}
+
+    def sentence(self) -> str:
+        """What became of it, for the closing words."""
+        if self.would_send:
+            words = f"the cloud would have been asked about {self.would_send} of {self.decided} tracks (shadow mode)"
+            return words if not self.asked else f"{words}; about {self.asked} it was asked"
+        words = f"the cloud was asked about {self.asked} of {self.decided} tracks, {self.answered} were answered"
+        agreement = self.agreement_of()
+        words += "" if agreement is None else f", agreement {agreement:.2f}"
+        if not self.spooled:
+            return words
+        waiting = f"; {self.spooled} {'crop waits' if self.spooled == 1 else 'crops wait'} on disk for the next run"
+        return words + waiting + (f": {self.reason}" if self.reason else "")
 
     def metrics(self) -> dict[str, float]:
         """The figures under their MLflow names; agreement where there is any."""

@@ -39,6 +39,13 @@ class Figures:
     above_limit: int
     by_sampler: dict[str, int]
 
+    def sentence(self) -> str:
+        """What became of it, for the closing words."""
+        words = f"{self.kept} pictures were kept for the data set"
+        others = {"duplicates": self.duplicates, "above a limit": self.above_limit, "lost": self.lost}
+        left_out = ", ".join(f"{count} {what}" for what, count in others.items() if count)
+        return f"{words} ({left_out} left out)" if left_out else words
+
     def metrics(self) -> dict[str, float]:
         """Under their MLflow names."""
         values = {"kept": self.kept, "duplicates": self.duplicates, "lost": self.lost, "above_limit": self.above_limit}

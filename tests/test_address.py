@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -111,3 +113,69 @@ def test_no_piece_of_a_password_is_shown(user: str, password: str) -> None:
         return
     shown = f"{address!r} {address} {address.label} {name_of(address)} {address.endpoint}"
     assert not set("QXZ") & set(shown)
+
+
+host = st.sampled_from(["cam.local", "10.0.0.5", "127.0.0.1:9901", "[::1]", "[fe80::1]:554", "2130706433", "camera"])
+piece = st.text(alphabet=st.sampled_from('aQ1.:/@?#\\%&=[]*;,~ "<'), max_size=8)
+
+
+@given(
+    scheme=st.sampled_from(["rtsp", "https", "http", "rtmp", "srt", "udp"]),
+    parts=st.lists(host | piece | st.sampled_from(["@", "/", "?", "#", ":", "admin:12345", ":@", "/x@"]), max_size=7),
+)
+def test_the_host_that_is_checked_is_the_one_libav_asks(scheme: str, parts: list[str]) -> None:
+    """By libav's rule the first of ``/?#`` ends the authority, and the last ``@`` in it the user."""
+    try:
+        address = parse_address(f"{scheme}://{''.join(parts)}")
+    except SourceError:
+        return
+    authority = re.split("[/?#]", address.url.partition("://")[2], maxsplit=1)[0]
+    asked = authority.rpartition("@")[2]
+    if address.endpoint is None:
+        assert asked.startswith(":"), "it listens"
+        return
+    assert asked in {each for name, port in [address.endpoint] for each in spellings(name, port)}
+    assert urlsplit(address.url).hostname == address.endpoint[0].lower()
+    shown = re.split("[/?#]", address.label.partition("://")[2], maxsplit=1)[0]
+    assert shown.rpartition("@")[2] == asked, "people are shown the same host"
+
+
+def spellings(name: str, port: int) -> list[str]:
+    bracketed = f"[{name}]" if ":" in name else name
+    return [bracketed, f"{bracketed}:{port}", *(f"{bracketed}:{'0' * n}{port}" for n in range(1, 5))]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "rtsp", "rtmp"])
+@pytest.mark.parametrize("separator", ["/latest/meta-data", "#", "?", "/?#", "?a=b&c:", "/x/:"])
+def test_a_host_behind_the_path_is_not_taken_for_the_host(scheme: str, separator: str) -> None:
+    for host in ("127.0.0.1:9901", "127.0.0.1", "[::1]:9901", "[::1]", "localhost"):
+        argument = f"{scheme}://{host}{separator}@10.0.0.1/x"
+        try:
+            address = parse_address(argument)
+        except SourceError as refused:
+            assert "%2F" in str(refused)
+            continue
+        assert address.endpoint is not None
+        assert address.endpoint[0] == host.strip("[]").removesuffix("]:9901").removesuffix(":9901")
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "rtsp://admin:Xgeheim 1@10.0.0.9/x",
+        'rtsp://admin:Xge"heim@10.0.0.9/x',
+        "rtsp://admin:12345/Xgeheim@10.0.0.9/x",
+        "rtsp://admin:1,rtsp://Xgeheim@10.0.0.9/x",
+        "rtsp://admin:Xgeheim",
+        "rtsp:///admin:Xgeheim@10.0.0.9/x",
+        "rtps://admin:Xgeheim@10.0.0.9/x",
+        "rtsp://admin:Xgeheim@cämera/x",
+        f"rtsp://admin:Xgeheim@{'a' * 254}/x",
+        "udp://admin:Xgeheim@239.0.0.1:1?connect=1",
+    ],
+)
+def test_a_refused_address_is_not_repeated(argument: str) -> None:
+    with pytest.raises(SourceError) as refused:
+        parse_address(argument)
+    assert "Xge" not in str(refused.value)
+    assert "admin" not in str(refused.value)

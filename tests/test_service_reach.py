@@ -8,9 +8,11 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from stream.errors import SourceError
 from stream.sources import reach
 from stream.sources.address import parse_address
 from stream.sources.backoff import Failure
@@ -20,6 +22,7 @@ from stream.sources.settings import LiveSettings, ReachSettings
 from tests.http_camera import HttpCamera
 
 STRICT = ReachSettings()
+WAIT_S = 60.0
 
 
 @pytest.mark.parametrize(
@@ -125,3 +128,51 @@ def test_a_guarded_source_is_not_led_elsewhere_by_a_redirection(redirecting: str
     allowed = ReachSettings.model_validate({"networks": ["127.0.0.0/8"]})
     with pytest.raises(DisconnectedError):
         connect(address, LiveSettings(guard=allowed))
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """Something of this machine that nobody may be led to; whoever came is waiting in its queue."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        yield listening
+
+
+def was_asked(listener: socket.socket) -> bool:
+    try:
+        connection, _ = listener.accept()
+    except BlockingIOError:
+        return False
+    connection.close()
+    return True
+
+
+IMPATIENT: dict[str, Any] = {"open_timeout_s": 0.3, "read_timeout_s": 0.3}
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "rtsp", "rtmp"])
+def test_what_looks_like_a_password_leads_nobody_to_this_machine(scheme: str, listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    for behind in ("/latest/meta-data@192.0.2.1/x", "#@192.0.2.1/x", "?@192.0.2.1/x", "/:@192.0.2.1", "?a=b@192.0.2.1"):
+        with pytest.raises((SourceError, DisconnectedError)):
+            connect(parse_address(f"{scheme}://127.0.0.1:{port}{behind}"), LiveSettings(guard=STRICT, **IMPATIENT))
+    assert not was_asked(listener)
+
+
+@pytest.mark.parametrize("password", ["ge#heim", "ge/heim", "ge?heim", "127.0.0.2/", "ge\\heim", "p@ss"])
+def test_libav_goes_where_the_address_says_whatever_the_password(password: str, listener: socket.socket) -> None:
+    address = parse_address(f"http://admin:{password}@127.0.0.1:{listener.getsockname()[1]}/x")
+    assert address.endpoint == listener.getsockname()
+    listener.settimeout(WAIT_S)
+    asked = threading.Event()
+
+    def turn_away() -> None:
+        listener.accept()[0].close()
+        asked.set()
+
+    answering = threading.Thread(target=turn_away, daemon=True)
+    answering.start()
+    with pytest.raises(DisconnectedError):
+        connect(address, LiveSettings(open_timeout_s=WAIT_S, read_timeout_s=WAIT_S))
+    answering.join(WAIT_S)
+    assert asked.is_set()

@@ -15,9 +15,12 @@ from stream.redaction import HIDDEN, redact_url
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 _WEBCAM = "webcam:"
 _DEVICE = re.compile(r"/dev/video[0-9]+")
-_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+_UNWRITABLE = re.compile(r"[\s\x00-\x20\x7f\"<>`]")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]@]+)(:[0-9]{1,5})?")
+# ASCII alone: libav looks other names up as they are, and Python looks up what they are translated to.
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.\-]+)(:[0-9]{1,5})?")
+_MAX_HOST_LENGTH = 253
+"""No name is longer, and libav cuts off what its buffers do not hold."""
 # A path part worth naming a camera after: no parameters, nothing hidden, not as long as a token.
 _PLAIN_PART = re.compile(r"[\w.\-]{1,24}")
 
@@ -45,6 +48,10 @@ _KINDS = {
     "rtp": AddressKind.UDP,
     "srt": AddressKind.SRT,
 }
+_ESCAPES = (
+    "special characters of a password are written as %XX (@ is %40, : is %3A, / is %2F, ? is %3F, # is %23), "
+    "and an @ in a path as %40"
+)
 _DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935, "rtmps": 443}
 # What follows the question mark of these is read by libav as options of the protocol: only harmless ones go through.
 _OPTIONS = {
@@ -70,15 +77,14 @@ class Address:
 
     @property
     def endpoint(self) -> tuple[str, int] | None:
-        """Host and port as far as they are known and hold nothing secret."""
+        """Host and port that libav connects to; None where it would listen, and of what is at no host."""
         if self.kind in {AddressKind.WEBCAM, AddressKind.FILE}:
             return None
-        # Taken from the label: where it was not certain what is password and what host, the host is hidden there.
-        scheme, _, rest = self.label.partition("://")
-        found = _HOST.match(rest.removeprefix(f"{HIDDEN}@").removeprefix("@"))
-        if found is None or HIDDEN in found.group(1):
+        scheme, _, rest = self.url.partition("://")
+        found = _HOST.fullmatch(_authority(rest).rpartition("@")[2])
+        if found is None:
             return None
-        port = int(found.group(2)[1:]) if found.group(2) else _DEFAULT_PORTS.get(scheme.lower(), 0)
+        port = int(found.group(2)[1:]) if found.group(2) else _DEFAULT_PORTS.get(scheme, 0)
         return found.group(1).strip("[]"), port
 
 
@@ -134,47 +140,69 @@ def _webcam(argument: str) -> Address:
 
 
 def _from_url(argument: str) -> Address:
-    label = redact_url(argument)
+    """No sentence repeats an address that is refused: what in it is a password is not known then."""
     scheme, _, rest = argument.partition("://")
-    kind = _KINDS.get(scheme.lower())
+    scheme = scheme.lower()
+    kind = _KINDS.get(scheme)
     if kind is None:
-        hint = "name a file by its path alone" if scheme.lower() == "file" else f"use one of {', '.join(_KINDS)}"
-        raise SourceError(f"{label} cannot be read: {scheme}:// is not known here; {hint}")
+        hint = "name a file by its path alone" if scheme == "file" else f"use one of {', '.join(_KINDS)}"
+        raise SourceError(f"{scheme}:// is not known here; {hint}")
+    if _UNWRITABLE.search(rest):
+        raise SourceError(
+            f"this {scheme} address holds a space, a quote or a control character; write it as %XX (a space is %20) "
+            "or leave it out"
+        )
+    label = redact_url(argument)
     userinfo, location = _split_userinfo(rest)
-    if _CONTROL.search(location) or _CONTROL.search(userinfo):
-        raise SourceError(f"the address {label} holds a space or a control character; write it as %20 or leave it out")
-    _check_location(scheme, location, label)
+    _check_location(scheme, location)
+    _check_label(label, userinfo, location)
     _check_options(kind, location, label)
     prefix = f"{_encoded(userinfo)}@" if userinfo else ""
     # libav takes an empty user before a multicast group as part of the address.
     if rest.startswith("@") and kind is AddressKind.UDP:
         prefix = "@"
-    return Address(kind, f"{scheme.lower()}://{prefix}{location}", label)
+    return Address(kind, f"{scheme}://{prefix}{location}", label)
+
+
+def _authority(rest: str) -> str:
+    """User, password, host and port, of what follows ``scheme://``: up to where libav's own reading ends them."""
+    return re.split(r"[/?#]", rest, maxsplit=1)[0]
 
 
 def _split_userinfo(rest: str) -> tuple[str, str]:
-    """User and password, and all that follows them. Passwords are found as people paste them, with raw ``/`` too."""
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    if "@" in authority:
-        end = authority.rfind("@")
-    elif ":" in authority and not _HOST.fullmatch(authority):
+    """User and password, and all that follows them.
+
+    Passwords are found as people paste them, with raw ``/``, ``?`` and ``#`` too where what is before these can be no
+    host; they are encoded then, so that libav finds the same host.
+    """
+    authority = _authority(rest)
+    end = authority.rfind("@")
+    if end < 0 and ":" in authority and not _HOST.fullmatch(authority):
         end = rest.rfind("@")
-    else:
-        end = -1
     return rest[: max(0, end)], rest[end + 1 :]
 
 
-def _check_location(scheme: str, location: str, label: str) -> None:
-    authority = re.split(r"[/?#]", location, maxsplit=1)[0]
-    if not authority or (authority.startswith(":") and scheme.lower() not in {"udp", "rtp", "srt"}):
-        raise SourceError(f"the address {label} names no host; it should look like {scheme.lower()}://host/path")
+def _check_location(scheme: str, location: str) -> None:
+    authority = _authority(location)
+    if not authority or (authority.startswith(":") and scheme not in {"udp", "rtp", "srt"}):
+        raise SourceError(f"this {scheme} address names no host; it should look like {scheme}://host/path")
     host = _HOST.fullmatch(authority)
     port = int(host.group(2)[1:]) if host and host.group(2) else 0
-    if not authority.startswith(":") and (host is None or port > 65_535):
-        raise SourceError(
-            f"the address {label} has a host or port that cannot be read; "
-            "special characters of a password are written as %XX (@ is %40, : is %3A, / is %2F)"
-        )
+    if authority.startswith(":"):
+        return
+    if host is None or port > 65_535 or len(host.group(1)) > _MAX_HOST_LENGTH:
+        raise SourceError(f"this {scheme} address has a host or port that cannot be read; {_ESCAPES}")
+
+
+def _check_label(label: str, userinfo: str, location: str) -> None:
+    """What people are shown has to name the host that libav asks, and nothing of the password.
+
+    ``rtsp://127.0.0.1:80/x@camera/y`` is this machine to libav, and to people who paste passwords with a ``/`` the
+    camera: such an address is refused, for it is not known what was meant.
+    """
+    scheme, _, shown = label.partition("://")
+    if _authority(shown).removeprefix("@") != (f"{HIDDEN}@" if userinfo else "") + _authority(location):
+        raise SourceError(f"it is not certain which part of this {scheme.lower()} address is its host; {_ESCAPES}")
 
 
 def _check_options(kind: AddressKind, location: str, label: str) -> None:

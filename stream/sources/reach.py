@@ -37,13 +37,12 @@ def refusal(address: Address, reach: ReachSettings) -> str | None:
             allowed = reach.webcams and _DEVICE.fullmatch(address.url)
             return None if allowed else "this webcam is not allowed here"
     if address.endpoint is None:
-        return "its host cannot be told from its password; write special characters as %XX"
-    host, port = address.endpoint
+        return "it would listen on this machine, which is not allowed here"
     listens = address.kind is AddressKind.UDP
-    for found in _addresses(host, port) if host else ():
+    for found in _addresses(*address.endpoint):
         if trouble := _trouble(found, reach.networks, listens=listens):
             return trouble
-    return None if host else "it would listen on this machine, which is not allowed here"
+    return None
 
 
 def _trouble(address: IpAddress, allowed: tuple[Network, ...], *, listens: bool) -> str | None:
@@ -71,8 +70,9 @@ def _embedded(address: IpAddress) -> list[IpAddress]:
 
 def _addresses(host: str, port: int) -> list[IpAddress]:
     try:
-        found = socket.getaddrinfo(host, port or None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
+        # As bytes the name is looked up as it is: libav does no more.
+        found = socket.getaddrinfo(host.encode(), port or None, type=socket.SOCK_STREAM)
+    except OSError:
         return []
     return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
 

@@ -1,4 +1,4 @@
-"""Another model for a running camera: tried before it is trusted, taken over between two frames, taken back if slow."""
+"""Another model for a running camera: tried first, taken over between two frames, taken back if it fails or lags."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
 
 import av
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from stream.errors import ModelError, VideoDiscoError
 from stream.frame import Frame, ModelIdentity, NetworkView, Pixels
 from stream.pipeline import Detected, Detector
+from stream.pool import GivenUpError
 from stream.sources.pictures import PictureConverter
 
 JUDGED_BY = 30
@@ -36,6 +38,8 @@ DOUBTED_FOR_S = 2.0
 so far: a busy machine may hold up a few looks in a row, and any one of them for seconds."""
 
 SAME_PLACE_IOU = 0.5
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +61,18 @@ class Trial:
 class SwappableDetector:
     """Looks with one detector and, from one frame to the next, with another, as :class:`stream.pipeline.Detector`.
 
-    A frame that was prepared for the former one is looked at by that one, so that none is lost.
+    A frame that was prepared for the former one is looked at by that one, so that none is lost. Where the new one fails
+    while it is judged, the former one is back at once, and looks at that very frame if it wants to see the same of it.
     """
 
     def __init__(self, first: Detector) -> None:
         self._lock = threading.Lock()
         self._current = first
         self._former: Detector | None = None
+        self._judged: Detector | None = None
+        self._failed: Detector | None = None
+        self._failure = ""
+        self._on_failure: Callable[[], None] = _tell_nobody
         self._seconds: deque[float] = deque(maxlen=JUDGED_BY)
 
     @property
@@ -75,19 +84,29 @@ class SwappableDetector:
         return self._current
 
     def view(self, width: int, height: int) -> NetworkView:
-        return self._current.view(width, height)
+        return self._view(self._current, width, height) or self.view(width, height)
 
     def detect(self, frame: Frame) -> Detected:
+        """Raises GivenUpError for a frame that only a model could have looked at that has failed."""
         detector = self._prepared_for(frame)
-        found = detector.detect(frame)
+        found = self._answer(detector, lambda: detector.detect(frame))
+        if found is None:
+            return self.detect(frame)
         if detector is self._current:
             self._seconds.append(found.inference_s + found.postprocess_s)
         return Detected(found.detections, found.inference_s, found.postprocess_s, detector.identity)
 
-    def swap(self, new: Detector) -> None:
-        """Look with ``new`` from the next frame on that is prepared for it."""
+    def swap(self, new: Detector, on_failure: Callable[[], None] | None = None) -> None:
+        """Look with ``new`` from the next frame on that is prepared for it.
+
+        With ``on_failure`` it is judged until it is trusted: where it fails, the former one is back, and then this is
+        called, on the thread that looks. What was judged and gave way is not trusted with what it has yet to look at.
+        """
         with self._lock:
             self._former, self._current = self._current, new
+            self._failed = None
+            if on_failure is not None:
+                self._judged, self._on_failure = new, on_failure
             self._seconds.clear()
 
     def revert(self) -> None:
@@ -97,6 +116,20 @@ class SwappableDetector:
                 self._former, self._current = self._current, self._former
                 self._seconds.clear()
 
+    def trust(self, new: Detector) -> bool:
+        """From now on an error of ``new`` is an error; False where it has failed and does not look any more."""
+        with self._lock:
+            if self._failed is new:
+                return False
+            if self._judged is new:
+                self._judged = None
+            return True
+
+    def failure_of(self, new: Detector) -> str | None:
+        """What was wrong with ``new``, where it failed while it was judged and no other has come since."""
+        with self._lock:
+            return self._failure if self._failed is new else None
+
     def median_s(self) -> float | None:
         """What the detector in use takes, None before there are enough detections to tell."""
         seconds = tuple(self._seconds)
@@ -104,10 +137,47 @@ class SwappableDetector:
 
     def _prepared_for(self, frame: Frame) -> Detector:
         with self._lock:
-            current, former = self._current, self._former
-        if former is None or frame.view is None or frame.view == current.view(frame.width, frame.height):
+            current, former, failed = self._current, self._former, self._failed
+        if former is None or frame.view is None:
             return current
+        wanted = self._view(current, frame.width, frame.height)
+        if wanted is None:
+            return self._prepared_for(frame)
+        if frame.view == wanted:
+            return current
+        if former is failed:
+            raise GivenUpError("model_failed")
         return former
+
+    def _view(self, detector: Detector, width: int, height: int) -> NetworkView | None:
+        return self._answer(detector, lambda: detector.view(width, height))
+
+    def _answer(self, detector: Detector, ask: Callable[[], T]) -> T | None:
+        """What ``detector`` answers; None where it failed while it was judged, so that the former one looks now."""
+        try:
+            return ask()
+        except Exception as exc:
+            if not self._gone_back_from(detector, exc):
+                raise
+            return None
+
+    def _gone_back_from(self, detector: Detector, error: Exception) -> bool:
+        with self._lock:
+            if detector is not self._judged or self._former is None:
+                return False
+            looked = detector is self._current  # else it has given way already
+            if looked:
+                self._former, self._current = self._current, self._former
+                self._seconds.clear()
+            self._failed = detector
+            self._failure = str(error) if isinstance(error, VideoDiscoError) else f"{type(error).__name__}: {error}"
+        if looked:
+            self._on_failure()
+        return True
+
+
+def _tell_nobody() -> None:
+    """For models that are not judged."""
 
 
 def is_too_slow(new_s: float, old_s: float) -> bool:

@@ -34,9 +34,13 @@ late is lost, a task waits."""
 @dataclass(frozen=True, slots=True)
 class GivenUp:
     """A frame nobody looked at. Causes: ``superseded`` by a newer one of its camera, ``stale`` when its turn came,
-    ``held_too_long`` by a detector that did not answer in time, ``stopped`` at the end."""
+    ``held_too_long`` by a detector that did not answer in time, ``stopped`` at the end, or what a detector says."""
 
     cause: str
+
+
+class GivenUpError(Exception):
+    """Raised by a detector that cannot look at this one frame, with the cause; nothing else is wrong with it."""
 
 
 Answer = Callable[["Detected | GivenUp | BaseException"], None]
@@ -134,6 +138,8 @@ class Lane:
             return GivenUp("stale")
         try:
             return self.detector.detect(frame)
+        except GivenUpError as exc:
+            return GivenUp(str(exc))
         except Exception as exc:  # noqa: BLE001 - the thread's boundary: who offered the frame gets the error
             return exc
 

@@ -23,6 +23,7 @@ from edge.report import RunReport
 from edge.service.configuration import ConfigDocument
 from edge.service.hub import Hub
 from edge.service.program import ServeProgram
+from stream.pipeline import Detector
 from stream.runtime import LoopThread
 
 T = TypeVar("T")
@@ -75,12 +76,14 @@ class Serving:
         options: Mapping[str, Any] | None = None,
         config: Path | None = None,
         wait: bool = True,
+        wrap_detector: Callable[[Detector], Detector] = lambda detector: detector,
     ) -> None:
         fixed = {"output": {"project": project}, "mlflow": {"enabled": False}, "serve": {"http": {"port": 0}}}
         document = ConfigDocument(config, _merged(fixed, options or {}))
         document.content = dict(content or {})
         self._settings, self._document = document.load(), document
         self._wait = wait
+        self._wrap_detector = wrap_detector
         self._ready = threading.Event()
         self._addresses: Future[str] = Future()
         self.notes: list[str] = []
@@ -152,6 +155,7 @@ class Serving:
             on_listening=lambda addresses: self._addresses.set_result(addresses[0]),
             on_ready=self._ready.set,
             on_note=self.notes.append,
+            wrap_detector=self._wrap_detector,
         )
 
 

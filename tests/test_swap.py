@@ -231,7 +231,7 @@ def test_a_model_that_turns_slow_at_work_is_taken_back(tmp_path: Path) -> None:
         await watched.until(lambda: watched.frames("cam") > 5)
         await watched.station.apply(settings(tmp_path, camera, detector={"model": FLOAT}))
         await watched.until(lambda: any("is back" in note for note in watched.notes))
-        assert made[-1].seen[-1].source == "cam", "it was at work"
+        assert made[1].seen[-1].source == "cam", "it was at work"
         seen = len(made[0].seen)
         await watched.until(lambda: len(made[0].seen) > seen + 5)
 

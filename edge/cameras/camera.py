@@ -155,8 +155,9 @@ class Camera:
 
     def look_anew(self) -> None:
         """The detector has changed: prepare pictures as it wants them from now on."""
-        if self._pipeline is not None:
-            self._pipeline.detector_changed()
+        pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.detector_changed()
 
     # Its life.
 

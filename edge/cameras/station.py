@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from edge.cameras.assembly import Assembly
 from edge.cameras.camera import Camera
+from edge.cameras.differences import (
+    Effective,
+    Place,
+    only_model,
+    others_that_changed,
+    places_changed,
+    with_models_of,
+)
 from edge.cameras.listing import cameras_of
 from edge.cameras.settings import CameraSettings
 from edge.cameras.sharing import Sharing
-from edge.cameras.swaps import Swaps
-from edge.config import DetectorSettings, RunSettings
+from edge.cameras.swaps import Swaps, TakeModels
+from edge.config import RunSettings
 from edge.events.publish.base import Publisher
 from edge.meter import RunMeter
 from edge.report import RunReport, SourceReport
 from edge.run_folder import RunFolder, open_run_folder
 from edge.run_log import RunLog
-from stream.errors import SinkError
+from stream.errors import SinkError, VideoDiscoError
 from stream.machine import give_back_large_blocks
 from stream.pipeline import Detector
 from stream.sinks.base import Sink
@@ -33,14 +42,18 @@ WATCH_EVERY_S = 0.2
 STOP_WITHIN_S = 9.0
 """How long cameras may take to end; those that hang longer are left behind."""
 
-Effective = tuple[CameraSettings, DetectorSettings]
-"""All that a camera's pictures meet: its settings, and the detector's with its own laid over them."""
-
 MOST_REPORTS = 1000
 """Cameras that ended and are still told of in the summary, where some come and go for months."""
 
 StateListener = Callable[[str, SourceStatus], None]
 """Told of every change of a camera's state, on the loop's thread."""
+
+BackListener = Callable[[Collection[Place]], Awaitable[None]]
+"""Told where the settings name a former model again, on the loop and before anybody else may change them."""
+
+
+async def _tell_nobody(_places: Collection[Place]) -> None:
+    """For those who keep nothing of the settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +111,9 @@ class CameraStation:
         self.log = RunLog(settings, self.folder, self.assembly.detector)
         self.meter = RunMeter(time.monotonic(), window_s=float("inf"), listener=self.log)
         self.log.also = self.assembly.figures
-        self._swaps = Swaps(self.assembly, self.log, on_note)
+        self.changing = asyncio.Lock()
+        """Held by whoever changes the settings."""
+        self._swaps = Swaps(self.assembly, self.log, on_note, self._judged)
         self._cameras: dict[str, Camera] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._states: dict[str, SourceStatus] = {}
@@ -162,26 +177,55 @@ class CameraStation:
         Raises:
             UsageError, SourceError, ModelError: then nothing is changed.
         """
+        async with self.changing:
+            return await self.take_over(settings)
+
+    async def take_over(self, settings: RunSettings, on_back: BackListener = _tell_nobody) -> list[str]:
+        """The same for who holds :attr:`changing` already. Where a new model turns out at work to fail or to be too
+        slow, the settings name the former one again wherever this changed it, and ``on_back`` is told."""
+        go_back = partial(self._go_back, self._settings, settings, on_back)
+        return await self._change(settings, partial(self._swaps.take_over, go_back))
+
+    async def _change(self, settings: RunSettings, take_models: TakeModels) -> list[str]:
         listed = cameras_of(settings)
         before, after = self._effective(self._settings, self._listed), self._effective(settings, listed)
         await asyncio.get_running_loop().run_in_executor(None, self.assembly.prepare, settings, listed)
         gone = [name for name in self._listed if name not in listed]
         changed = [name for name in listed if name in self._listed and before[name] != after[name]]
-        swapped = [name for name in changed if name in self._running and _only_model(before[name], after[name])]
-        swaps = await self._swaps.take_over({name: self._cameras[name] for name in swapped}, listed)
+        swapped = [name for name in changed if name in self._running and only_model(before[name], after[name])]
+        swaps = await take_models({name: self._cameras[name] for name in swapped}, listed)
         changed = [name for name in changed if name not in swapped]
         fresh = [name for name in listed if name not in self._listed]
         await self._end([*gone, *changed])
-        told = _others_that_changed(self._settings, settings)
+        told = others_that_changed(self._settings, settings)
         self._settings, self._listed = settings, listed
         for name in [*changed, *fresh]:
             self._start(name, listed[name])
         for name in gone:
             self._states.pop(name, None)
-        self.assembly.forget_unused(listed)
+        self._forget_unused()
         self._write(lambda: self.folder.write_config(self._settings))
         verbs = {"removed": gone, "changed": changed, "added": fresh}
         return [f"{name}: {verb}" for verb, names in verbs.items() for name in names] + swaps + told
+
+    async def _go_back(self, before: RunSettings, after: RunSettings, on_back: BackListener, reason: str) -> None:
+        """Look with the models of ``before`` where ``after`` named others."""
+        async with self.changing:
+            places = places_changed(self._settings, before, after)
+            settings = with_models_of(before, self._settings, places)
+            try:
+                await self._change(settings, partial(self._swaps.take_back, reason))
+                await on_back(places)
+            except VideoDiscoError as exc:
+                self._on_note(f"the settings still name the model that was taken back: {exc}")
+
+    def _judged(self) -> None:
+        if not self.changing.locked():  # else the change that is on does it
+            self._forget_unused()
+
+    def _forget_unused(self) -> None:
+        if not self._swaps.judging:
+            self.assembly.forget_unused(self._listed)
 
     def deliver(self) -> str:
         """See to it that MLflow gets the run; a sentence about what has to wait, empty when nothing does."""
@@ -346,21 +390,3 @@ class CameraStation:
             write()
         except SinkError as exc:
             self._failures[str(exc)] = None
-
-
-def _only_model(before: Effective, after: Effective) -> bool:
-    """Whether two cameras differ in nothing but their model."""
-    cameras = [camera.model_copy(update={"model": None}) for camera, _ in (before, after)]
-    detectors = [detector.model_copy(update={"model": ""}) for _, detector in (before, after)]
-    return cameras[0] == cameras[1] and detectors[0] == detectors[1]
-
-
-def _others_that_changed(before: RunSettings, after: RunSettings) -> list[str]:
-    """Sentences about what changed besides the cameras: that takes effect with the next start."""
-    cameras = {"sources", "cameras", "defaults", "detector"}
-    names = [
-        name
-        for name in RunSettings.model_fields
-        if name not in cameras and getattr(before, name) != getattr(after, name)
-    ]
-    return [f"{name}: takes effect at the next start" for name in names]

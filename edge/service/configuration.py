@@ -11,12 +11,13 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from edge.cameras.differences import Place
 from edge.cameras.settings import CameraSettings
 from edge.config import RunSettings
 from edge.service.reading import serve_settings
@@ -90,6 +91,13 @@ class ConfigDocument:
     def with_model(self, name: str) -> Content:
         return merged(self.content, {"detector": {"model": name}})
 
+    def with_models_of(self, former: Content, places: Iterable[Place]) -> Content:
+        """The content that names in these places the models of ``former``, or none where that has none."""
+        content = self.content
+        for place in places:
+            content = _with_value_of(content, former, place)
+        return content
+
     @staticmethod
     def kept_credentials(source: str, former: str | None) -> str:
         """A source with ``***`` for credentials, with those of the former one. Raises UsageError."""
@@ -125,6 +133,16 @@ class _AsWritten(Mapping[str, str]):
 
     def __len__(self) -> int:
         return 0
+
+
+def _with_value_of(content: Content, former: Content, place: Place) -> Content:
+    """``content`` with what ``former`` has in ``place``; without sections that it does not have and are empty then."""
+    key, *inner = place
+    rest = {name: value for name, value in content.items() if name != key}
+    if not inner:
+        return {**content, key: former[key]} if key in former else rest
+    section = _with_value_of(content.get(key) or {}, former.get(key) or {}, tuple(inner))
+    return {**content, key: section} if section or key in former else rest
 
 
 def _hidden(written: Any, dumped: Any) -> Any:

@@ -94,7 +94,9 @@ class Control:
                 change="model",
                 tag="models",
                 description="It is loaded, checked and tried on what the cameras see; then it takes over between two "
-                "frames. If it fails or lags, everything stays as it was.",
+                "frames. If it fails or lags when it is tried, the answer is 422 and everything stays as it was. If it "
+                "does so at work after the answer, in the first 30 detections (a minute at most), cameras, pictures, "
+                "configuration and its file go back to the former model.",
             ),
             Endpoint(
                 "GET",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from edge.cameras.differences import Place
 from edge.cameras.station import CameraStation
 from edge.config import RunSettings
 from edge.service.absence import Absences
-from edge.service.configuration import ConfigDocument
+from edge.service.configuration import ConfigDocument, Content
 from edge.service.event_index import EventIndex
 from edge.service.feed import Feeds
 from edge.service.image_log import ImageLog
@@ -39,7 +42,6 @@ class Hub:
     encoders: Executor = field(default_factory=lambda: ThreadPoolExecutor(usable_cores(), "live"))
     feeds: Feeds = field(init=False)
     absences: Absences = field(default_factory=Absences)
-    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.feeds = Feeds(self.settings.serve.live, self.encoders, asyncio.get_running_loop())
@@ -50,6 +52,11 @@ class Hub:
         if self.station is None:
             raise _loading()
         return self.station
+
+    @property
+    def changing(self) -> asyncio.Lock:
+        """Held by whoever changes the settings. Raises HttpError 503 while the station is being made."""
+        return self.running.changing
 
     @property
     def events(self) -> EventIndex:
@@ -102,14 +109,27 @@ class Hub:
         """The same for who holds ``changing`` already."""
         station = self.running
         before = set(station.listed)
-        told = await station.apply(settings)
+        told = await station.take_over(settings, partial(self._went_back, self.document.content))
         for name in before - set(station.listed):
             self.feeds.forget(name)
             self.absences.forget(name)
+        self._adopt(settings)
+        return told
+
+    def _adopt(self, settings: RunSettings) -> None:
         self.settings = settings
         if self.models is not None:
             self.models.adapt(settings)
-        return told
+
+    async def _went_back(self, former: Content, places: Collection[Place]) -> None:
+        """The station looks with former models again: so do pictures, and the document has what it had in ``former``.
+
+        Raises SinkError when that cannot be written.
+        """
+        self._adopt(self.running.settings)
+        content = self.document.with_models_of(former, places)
+        if content != self.document.content:
+            await asyncio.get_running_loop().run_in_executor(None, self.document.save, content)
 
     def standing(self, camera: str, now_s: float) -> dict[str, Any]:
         """How a listed camera is, as answers say it; on the loop's thread."""

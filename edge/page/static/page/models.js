@@ -55,7 +55,7 @@ class Models {
     const where = choice([[ALL, "all cameras and pictures"], ...(this.list.cameras ?? []).map(({ name }) => [name, `${name} alone`])], ALL);
     const go = button("Take it", () => this.#take(which.value, where.value, go), { kind: "main", icon: "check" });
     clear(this.swap, el("h2", { text: "Take another model" }),
-      el("p", { class: "soft", text: "It is checked and tried on what the cameras see before it takes over, between two pictures. If it fails or lags, everything stays as it is." }),
+      el("p", { class: "soft", text: "It is checked and tried on what the cameras see before it takes over, between two pictures. If it fails or lags then, everything stays as it is; if it does at first while it is at work, everything goes back by itself." }),
       el("div", { class: "swap" }, field("Model", which), field("For", where), go), this.result);
   }
 

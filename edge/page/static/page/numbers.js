@@ -15,6 +15,7 @@ const MEANINGS = {
   superseded: "not looked at: a newer picture came first",
   stale: "not looked at: too old when its turn came",
   held_too_long: "not looked at: the detector took over a second",
+  model_failed: "not looked at: it was prepared for a new model that failed",
   late: "a picture that came or was decoded too late",
   corrupt: "a damaged picture",
   before_keyframe: "a picture before the first clean one",

@@ -42,6 +42,27 @@ def test_list_shows_the_newest_first(store: Store, capsys: pytest.CaptureFixture
     assert len(told(capsys, "list", "--camera", "cam0", "--class", "dog")) == 1
 
 
+def test_a_lost_manifest_is_said_so_with_the_way_out(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    store.close()
+    for path in (store.folder / "manifest.db").parent.glob("manifest.db*"):
+        path.unlink()
+    for command in (["list"], ["stats"], ["export", "yolo", "out"]):
+        assert "verify --repair --folder runs/dataset" in said(capsys, *command, code=2)
+    assert "4" in said(capsys, "verify", "--repair")
+    assert len(told(capsys, "list")) == 4
+
+
+def test_an_export_that_leaves_something_out_ends_with_losses(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    [first, *_] = told(capsys, "list")
+    store.picture_path(first["sha256"]).unlink()
+    assert "1 picture was left out" in said(capsys, "export", "coco", "out", code=5)
+
+
+def test_a_file_of_somebody_else_is_found(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    (store.folder / "images" / "stranger.txt").write_text("?")
+    assert told(capsys, "verify", code=5)["leftovers"] == 1
+
+
 def test_stats_count(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     counted = told(capsys, "stats")
     assert counted["samples"] == 4

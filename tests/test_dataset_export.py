@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.dataset.export import export
-from stream.dataset.export.plan import HOUR_S, ExportSettings, split_of
+from stream.dataset.export.plan import HOUR_S, ExportSettings, make_plan, split_of
 from stream.dataset.manifest import Filter
 from stream.dataset.store import Store
 from stream.errors import SinkError, UsageError
@@ -111,6 +111,7 @@ def test_yolo_has_a_file_for_empty_pictures_too(store: Store, tmp_path: Path) ->
     assert data["names"] == {0: "dog", 1: "person"}
     assert (folder / data["train"]).is_dir()
     assert (folder / data["val"]).is_dir()
+    assert "path" not in data, "it is looked up from where the training was started"
 
 
 def test_folders_hold_every_object_by_its_class(store: Store, tmp_path: Path) -> None:
@@ -130,6 +131,25 @@ def test_labels_can_be_those_of_the_cloud_and_strong_alone(tmp_path: Path) -> No
     put(store, 1, [refined, label("dog", 0.2), label("cat", 0.9)])
     settings = replace(ALL_TRAIN, refined=True, min_confidence=0.3)
     assert export(store, "yolo", tmp_path / "out", settings).provenance["classes"] == ["cat", "minibus"]
+
+
+def test_pictures_that_are_no_longer_what_they_were_are_left_out_by_name(tmp_path: Path) -> None:
+    store = Store(tmp_path / "dataset")
+    whole, altered, gone = (put(store, number, [label("dog")]) for number in range(3))
+    store.picture_path(altered.sha256).write_bytes(store.picture_path(whole.sha256).read_bytes())
+    store.picture_path(gone.sha256).unlink()
+    report = export(store, "yolo", tmp_path / "out", ALL_TRAIN)
+    assert set(report.left_out) == set(report.provenance["left_out"]) == {altered.sha256, gone.sha256}
+    assert [path.stem for path in (tmp_path / "out/images/train").iterdir()] == [whole.sha256[:24]]
+
+
+def test_a_single_hour_is_to_train_with_wherever_it_was_drawn(tmp_path: Path) -> None:
+    store = Store(tmp_path / "dataset")
+    drawn = put(store, 1, [label("dog")])
+    seed = next(seed for seed in range(100) if split_of(drawn, val_share=0.2, seed=seed) == "val")
+    plan = make_plan(store, ExportSettings(seed=seed))
+    assert [item.split for item in plan.items] == ["train"]
+    assert [item.split for item in make_plan(store, ExportSettings(val_share=1.0)).items] == ["val"]
 
 
 def test_the_note_says_where_it_comes_from(store: Store, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from stream.dataset.collector import encode
 from stream.dataset.manifest import MANIFEST, Filter
 from stream.dataset.sample import as_record, from_record
 from stream.dataset.statistics import statistics_of
-from stream.dataset.store import Store
+from stream.dataset.store import Store, hash_of
 from stream.errors import SinkError, UsageError
 from stream.frame import Refinement
 from tests.datasets import ANYTHING, NOON, PLENTY, STRICT, files, label, put, sample, scene
@@ -288,14 +288,13 @@ def test_a_picture_that_goes_and_comes_back_while_it_is_looked_at_is_sound(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = put(store, 1)
-    hash_of = checking._hash_of
 
     def gone_at_first(path: Path) -> str | None:
-        monkeypatch.setattr(checking, "_hash_of", hash_of)
+        monkeypatch.setattr(checking, "hash_of", hash_of)
         assert path == store.picture_path(kept.sha256)
         return None
 
-    monkeypatch.setattr(checking, "_hash_of", gone_at_first)
+    monkeypatch.setattr(checking, "hash_of", gone_at_first)
     assert verify(store) == Findings(checked=1)
 
 
@@ -332,7 +331,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from stream.dataset.collector import encode
-from stream.dataset.store import Store
+from stream.dataset.store import Store, hash_of
 from tests.datasets import ANYTHING, label, sample, scene
 store, first = Store(Path(sys.argv[1])), int(sys.argv[2])
 print("ready", flush=True)

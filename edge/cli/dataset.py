@@ -43,7 +43,7 @@ def list_samples(
     from edge.cli.dataset_tables import samples_table
     from stream.dataset.sample import as_record
 
-    store = _store(folder)
+    store = _known(folder)
     found = list(islice(store.manifest.samples(_filter(camera, class_name, sampler, kind), newest_first=True), limit))
     if as_json:
         Terminal().out(json.dumps([as_record(sample) for sample in found], indent=2, ensure_ascii=False))
@@ -60,7 +60,7 @@ def stats(folder: Folder = FOLDER, as_json: Json = False) -> None:
     from edge.cli.dataset_tables import stats_tables
     from stream.dataset.statistics import statistics_of
 
-    counted = statistics_of(_store(folder))
+    counted = statistics_of(_known(folder))
     console = Terminal()
     if as_json:
         console.out(json.dumps(counted, indent=2, ensure_ascii=False))
@@ -83,8 +83,11 @@ def export(
     conf: Annotated[float, typer.Option(min=0, max=1, help="Least confidence of a label.")] = 0.0,
     refined: Annotated[bool, typer.Option("--refined", help="Call objects as the cloud does, where it did.")] = False,
     as_json: Json = False,
-) -> None:
-    """Export pictures and labels for training, with a note of where they come from."""
+) -> int:
+    """Export pictures and labels for training, with a note of where they come from.
+
+    Pictures that are gone or were altered are left out, and named in it (exit code 5).
+    """
     import json
 
     from edge.cli.console import Terminal
@@ -97,13 +100,13 @@ def export(
     if layout not in LAYOUTS:
         raise UsageError(f"there is no layout {layout!r}; there are {', '.join(LAYOUTS)}")
     settings = ExportSettings(_filter(camera, class_name, sampler, kind), val, seed, conf, refined)
-    report = write(_store(folder), layout, out, settings)
+    report = write(_known(folder), layout, out, settings)
     console = Terminal()
     if as_json:
         console.out(json.dumps({"folder": str(report.folder), **report.provenance}, indent=2, ensure_ascii=False))
-        return
-    for line in export_lines(report):
+    for line in [] if as_json else export_lines(report):
         console.out(line)
+    return EXIT_LOSSES if report.left_out else EXIT_DONE
 
 
 @app.command("prune")
@@ -152,6 +155,18 @@ def _store(folder: Path) -> Store:
     from stream.dataset.store import Store
 
     return Store.existing(folder)
+
+
+def _known(folder: Path) -> Store:
+    from stream.errors import UsageError
+
+    store = _store(folder)
+    if not store.knows_its_pictures():
+        raise UsageError(
+            f"the manifest of {folder} knows none of the pictures there, it was lost; "
+            f"make it anew: videodisco dataset verify --repair --folder {folder}"
+        )
+    return store
 
 
 def _filter(camera: str | None, class_name: str | None, sampler: str | None, kind: str | None) -> Filter:

@@ -49,6 +49,10 @@ def export_lines(report: Report) -> Iterator[str]:
     empty = [split for split in SPLITS if not known["splits"][split]["pictures"]]
     if empty:
         yield f"nothing is in {' and '.join(empty)}: whole camera hours are kept together, and there are few of them"
+    if report.left_out:
+        many = len(report.left_out)
+        words = "1 picture was" if many == 1 else f"{many} pictures were"
+        yield f"{words} left out, gone or altered since: videodisco dataset verify counts them, --repair forgets them"
 
 
 def findings_lines(found: Findings, *, repaired: bool) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -11,10 +10,8 @@ from pathlib import Path
 
 from stream.dataset import manifest
 from stream.dataset.sample import Sample, from_record
-from stream.dataset.store import IMAGES, PARTIAL, Store
+from stream.dataset.store import IMAGES, PARTIAL, Store, hash_of
 from stream.errors import SinkError
-
-_READ_BYTES = 1 << 20
 
 LEFT_BEHIND_S = 600.0
 """A file that is being written gets its name within seconds; one that is as old as this has lost its writer."""
@@ -58,14 +55,14 @@ def verify(store: Store, now: float, *, repair: bool = False) -> Findings:
 
 def _check_row(store: Store, sha256: str, found: Findings, *, repair: bool) -> None:
     found.checked += 1
-    if _hash_of(store.picture_path(sha256)) == sha256 and _record_of(store, sha256) is not None:
+    if hash_of(store.picture_path(sha256)) == sha256 and _record_of(store, sha256) is not None:
         return
 
     def settle(connection: sqlite3.Connection) -> None:
         if not manifest.holds(connection, sha256):
             found.checked -= 1  # pruned meanwhile
             return
-        actual = _hash_of(store.picture_path(sha256))
+        actual = hash_of(store.picture_path(sha256))
         if actual == sha256 and _record_of(store, sha256) is not None:
             return  # it went and came back meanwhile
         if actual == sha256:
@@ -111,7 +108,7 @@ def _settling_file(store: Store, path: Path, found: Findings, *, repair: bool) -
             found.leftovers += 1
         if not repair:
             return
-        sample = _record_of(store, path.stem) if is_picture and _hash_of(path) == path.stem else None
+        sample = _record_of(store, path.stem) if is_picture and hash_of(path) == path.stem else None
         if sample is None:
             path.unlink()
             path.with_suffix(".json").unlink(missing_ok=True)
@@ -126,6 +123,8 @@ def _settling_file(store: Store, path: Path, found: Findings, *, repair: bool) -
 def _files(folder: Path) -> Iterator[Path]:
     """All files; a listing of each folder at a time, for files come and go."""
     for inner in sorted(folder.glob("*")) if folder.is_dir() else []:
+        if inner.is_file():
+            yield inner
         yield from (path for path in sorted(inner.glob("*")) if path.is_file())
 
 
@@ -144,15 +143,3 @@ def _record_of(store: Store, sha256: str) -> Sample | None:
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return sample if sample.sha256 == sha256 else None
-
-
-def _hash_of(path: Path) -> str | None:
-    """The sha256 of a file in hexadecimal; None where there is none."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(_READ_BYTES):
-                digest.update(block)
-    except FileNotFoundError:
-        return None
-    return digest.hexdigest()

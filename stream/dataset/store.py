@@ -49,6 +49,11 @@ class Store:
             raise UsageError(f"there is no data set in {folder}; name its folder with --folder")
         return cls(folder)
 
+    def knows_its_pictures(self) -> bool:
+        """False where the manifest is empty and pictures are there: it was lost. Raises SinkError."""
+        known = next(iter(self.manifest.samples(EVERYTHING)), None) is not None
+        return known or next((self.folder / IMAGES).glob("*/*.jpg"), None) is None
+
     def close(self) -> None:
         """Let go of the manifest; a later call opens it again."""
         self.manifest.close()
@@ -128,6 +133,15 @@ class Store:
                 path.unlink(missing_ok=True)
             except OSError as exc:
                 raise write_failure(path, exc) from exc
+
+
+def hash_of(path: Path) -> str | None:
+    """The sha256 of a file in hexadecimal; None where there is none. Raises OSError."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
 
 
 def provenance_of(samples: Iterable[Sample]) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from stream.dataset.manifest import EVERYTHING, Filter
 from stream.dataset.sample import Label, Sample
-from stream.dataset.store import Store
+from stream.dataset.store import Store, hash_of
 from stream.errors import UsageError
 
 Split = Literal["train", "val"]
@@ -44,35 +44,38 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``classes`` are the names of all labels in the order of their numbers."""
+    """``classes`` are the names of all labels in the order of their numbers. ``left_out`` are the hashes of samples
+    whose picture is gone or was altered."""
 
     items: Sequence[Item]
     classes: Sequence[str]
     settings: ExportSettings
     folder: Path
     numbers: dict[str, int] = field(default_factory=dict)
+    left_out: Sequence[str] = ()
 
     def of(self, split: Split) -> list[Item]:
         return [item for item in self.items if item.split == split]
 
 
 def make_plan(store: Store, settings: ExportSettings) -> Plan:
-    """The samples whose pictures are there. Raises UsageError when there are none."""
-    items = [
-        Item(
-            sample,
-            split_of(sample, val_share=settings.val_share, seed=settings.seed),
-            path,
-            f"{sample.sha256[:24]}.jpg",
-            tuple(_named(sample.labels, settings)),
-        )
-        for sample in store.manifest.samples(settings.which)
-        if (path := store.picture_path(sample.sha256)).exists()
-    ]
+    """The samples whose pictures are what they were. Raises UsageError when there are none."""
+    items: list[Item] = []
+    left_out: list[str] = []
+    for sample in store.manifest.samples(settings.which):
+        path = store.picture_path(sample.sha256)
+        if hash_of(path) != sample.sha256:
+            left_out.append(sample.sha256)
+            continue
+        split = split_of(sample, val_share=settings.val_share, seed=settings.seed)
+        items.append(Item(sample, split, path, f"{sample.sha256[:24]}.jpg", tuple(_named(sample.labels, settings))))
     if not items:
         raise UsageError(f"there is nothing to export in {store.folder}; videodisco dataset stats shows what there is")
+    if settings.val_share < 1 and not any(item.split == "train" for item in items):
+        items = [replace(item, split="train") for item in items]  # a few camera hours, all of them drawn for judging
     classes = sorted({label.class_name for item in items for label in item.labels})
-    return Plan(items, classes, settings, store.folder, {name: number for number, name in enumerate(classes)})
+    numbers = {name: number for number, name in enumerate(classes)}
+    return Plan(items, classes, settings, store.folder, numbers, left_out)
 
 
 def split_of(sample: Sample, *, val_share: float, seed: int = 0) -> Split:

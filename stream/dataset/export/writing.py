@@ -6,7 +6,7 @@ import json
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,10 +24,12 @@ SAMPLES = "samples.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was exported: ``provenance`` is the content of provenance.json."""
+    """What was exported: ``provenance`` is the content of provenance.json, ``left_out`` are the hashes of samples
+    whose picture is gone or was altered."""
 
     folder: Path
     provenance: dict[str, Any]
+    left_out: Sequence[str] = ()
 
     def params(self) -> dict[str, str]:
         """What a training run says of its data, as MLflow's params."""
@@ -52,7 +54,7 @@ def exported(plan: Plan, layout: str, target: Path, write: Callable[[Plan, Path]
     finally:
         with suppress(OSError):
             shutil.rmtree(partial)
-    return Report(target, provenance)
+    return Report(target, provenance, plan.left_out)
 
 
 def copy_picture(item: Item, path: Path) -> None:
@@ -90,6 +92,7 @@ def _provenance(plan: Plan, layout: str) -> dict[str, Any]:
         "cameras": dict(Counter(item.sample.origin.camera for item in plan.items).most_common()),
         "classes": list(plan.classes),
         "splits": {split: _counts(plan.of(split)) for split in SPLITS},
+        "left_out": list(plan.left_out),
         "settings": {"which": settings.pop("which"), **settings},
     }
 

@@ -20,7 +20,8 @@ def write(plan: Plan, folder: Path) -> None:
             copy_picture(item, pictures / item.name)
             write_text(labels / Path(item.name).with_suffix(".txt"), label_lines(item, plan.numbers))
     names = {number: name for name, number in plan.numbers.items()}
-    data = {"path": ".", "train": "images/train", "val": "images/val", "nc": len(names), "names": names}
+    # No path: Ultralytics would look for it from its own working directory; without one the file's folder counts.
+    data = {"train": "images/train", "val": "images/val", "nc": len(names), "names": names}
     write_text(folder / "data.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 

@@ -13,6 +13,7 @@ from edge.events.settings import EventSettings
 from edge.service.changes import ChangedAnswer, Changes
 from edge.service.hub import Hub
 from edge.service.models import known_models
+from edge.service.reserved import refuse_variables
 from edge.zone_settings import ClassWord, LineSettings, ZoneSettings
 from stream.config import merged
 from stream.http.endpoints import Answer, Call, Endpoint, HttpError, JsonBody, Result, Role, Wire
@@ -262,10 +263,12 @@ class Cameras:
     async def _entry(self, former: Mapping[str, Any], body: CameraChange) -> dict[str, Any]:
         """The camera as it shall stand in the configuration."""
         given = body.model_dump(mode="json", exclude_unset=True, exclude={"name"})
+        refuse_variables(given, former)
         if body.model is not None and body.model not in known_models():
             raise HttpError(422, f"no model of this name is known here; known are {', '.join(known_models())}")
         if "source" in given:
             given["source"] = self._hub.document.kept_credentials(body.source or "", former.get("source"))
+        if "source" in given and given["source"] != former.get("source"):
             await self._changes.check_source(given["source"])
             # Whoever changes the configuration file may say otherwise.
             given["guard"] = {}

@@ -12,15 +12,13 @@ from edge.config import RunSettings
 from edge.service.configuration import Content
 from edge.service.hub import Hub
 from edge.service.models import Wish, known_models
+from edge.service.reserved import refuse_reserved, refuse_variables
 from stream.errors import ModelError, SinkError, UsageError
 from stream.http.endpoints import Wire
 from stream.http.errors import HttpError, sentence_of
 from stream.sources.address import parse_address
 from stream.sources.reach import refusal
 from stream.sources.settings import ReachSettings
-
-UNTOUCHABLE = ("serve.camera_sources", "trust", "sources")
-"""What keeps others from reaching further than the operator lets them is changed in the file itself."""
 
 
 class ChangedAnswer(Wire):
@@ -61,10 +59,9 @@ class Changes:
     async def tried(self, shown: Content) -> tuple[Content, RunSettings]:
         """What a configuration would be, and the settings that it means, without taking it over."""
         document = self._hub.document
+        refuse_variables(shown, document.content)
         content = document.with_secrets(shown)
-        for place in UNTOUCHABLE:
-            if _at(content, place) != _at(document.content, place):
-                raise UsageError(f"{place} cannot be changed from here; change it in the configuration file itself")
+        refuse_reserved(content, document.content)
         await self._guard_new_sources(content)
         return content, await _in_thread(document.settings_of, content)
 
@@ -127,13 +124,6 @@ class Changes:
             except SinkError as exc:
                 told = [*told, f"not saved: {sentence_of(UsageError(str(exc)))}"]
         return ChangedAnswer(changes=tuple(told), saved=saved)
-
-
-def _at(content: Mapping[str, Any], place: str) -> Any:
-    found: Any = content
-    for key in place.split("."):
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found or None
 
 
 async def _in_thread(function: Any, *arguments: Any) -> Any:

@@ -336,3 +336,19 @@ def test_checking_says_who_signed(shelved: str, keys: dict[str, tuple[Path, Path
     assert not check_model(shelved, [keys["other"][1]]).holds
     flip(store.take(shelved).folder / "model.sig", 900)
     assert not check_model(shelved, [keys["ops"][1]]).holds
+
+
+def test_a_key_that_cannot_be_read_is_said_before_any_model_is_looked_at(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"the key .*nope\.pub cannot be read: No such file"):
+        check_model(FLOAT, [tmp_path / "nope.pub"])
+
+
+@pytest.mark.parametrize("content", [b"junk", b"{}", b'{"verificationMaterial": {"publicKey": {"hint": "abcd"}}}'])
+def test_what_is_no_signature_is_called_that(
+    content: bytes, loose: str, keys: dict[str, tuple[Path, Path]], tmp_path: Path
+) -> None:
+    (tmp_path / "loose.onnx.sig").write_bytes(content)
+    unread = "signature: a signature that cannot be read"
+    assert check_model(loose, ()).words.endswith(unread)
+    asked = check_model(loose, [keys["ops"][1]])
+    assert (asked.holds, asked.words.endswith(unread)) == (False, True)

@@ -12,12 +12,13 @@ from models.catalogue import FILE, SHELF, Candidate, bundled_names, look_up
 from models.shelf import store, trial
 from models.shelf.manifest import InputCard
 from models.trust.policy import machine_policy, signers_of
-from models.trust.signing import key_hint
+from models.trust.signing import can_be_read, key_hint
 from stream.errors import ModelError
 
 _UNTRUSTED = "by a key that is not trusted here"
 _DOES_NOT_HOLD = "does not hold"
-_SHORT = {_UNTRUSTED: "by another key", _DOES_NOT_HOLD: "DOES NOT HOLD"}
+_UNREADABLE = "a signature that cannot be read"
+_SHORT = {_UNTRUSTED: "by another key", _DOES_NOT_HOLD: "DOES NOT HOLD", _UNREADABLE: "UNREADABLE"}
 
 MOST_NAMES = 100
 """Shown of a card's classes; JSON has them all."""
@@ -93,7 +94,10 @@ def signature_of(found: Candidate, keys: Sequence[Path]) -> str:
     signers, reasons = signers_of(found.offers, keys)
     if signers:
         return ", ".join(map(str, signers))
-    hints = ", ".join(f"sha256:{key_hint(offer.signature)[:16]}" for offer in found.offers)
+    readable = [offer.signature for offer in found.offers if can_be_read(offer.signature)]
+    if not readable:
+        return _UNREADABLE
+    hints = ", ".join(f"sha256:{key_hint(signature)[:16]}" for signature in readable)
     return f"{_DOES_NOT_HOLD}: {reasons[0]}" if reasons else f"{_UNTRUSTED} ({hints})"
 
 

@@ -31,6 +31,7 @@ def check_model(name_or_path: str, keys: Sequence[Path]) -> Checked:
     """
     policy = machine_policy()
     wanted = tuple(keys) or policy.trusted_keys
+    signers_of((), wanted)  # a key that cannot be read is no matter of this model's
     try:
         found = look_up(name_or_path)
     except ModelError as exc:

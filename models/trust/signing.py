@@ -84,6 +84,15 @@ def key_hint(signature: bytes) -> str:
     return hint if isinstance(hint, str) else ""
 
 
+def can_be_read(signature: bytes) -> bool:
+    """Whether it is a signature at all, whoever made it and whatever it is worth."""
+    try:
+        _named(signature)
+    except SignatureError:
+        return False
+    return True
+
+
 def fingerprint(public_key: Path) -> str:
     """SHA-256 of a public key in PEM form, as signatures name it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,38 @@ def test_wrong_usage_is_one_sentence_and_code_2(
     assert words in line
 
 
-@pytest.mark.parametrize("arguments", [[], ["config"]])
-def test_without_arguments_there_is_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("arguments", [[], ["config"], ["models"], ["dataset"]])
+def test_without_arguments_there_is_help_and_nothing_else(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert videodisco.main(arguments) == 2
-    assert "Usage" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "Usage" in said.out
+    assert said.err == ""
+
+
+def test_nothing_slow_is_imported_where_ctrl_c_would_be_a_traceback() -> None:
+    words = "import sys, videodisco; print([each for each in ('typer', 'models', 'edge') if each in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_ctrl_c_while_commands_are_imported_ends_with_its_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    def library_interrupted(*_: object, **__: object) -> None:
+        try:
+            interrupted()
+        except KeyboardInterrupt as exc:
+            raise ImportError("initialization failed") from exc
+
+    for make_app in (interrupted, lambda: library_interrupted):
+        monkeypatch.setattr(videodisco, "make_app", make_app)
+        assert videodisco.main(["checks"]) == 130
+        assert capsys.readouterr().err == ""
 
 
 def test_an_empty_source_is_not_the_whole_folder(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +97,7 @@ def test_no_word_of_the_help_is_taken_for_markup() -> None:
 
     texts = [
         f"{each.name} {parameter.name}: {parameter.help}"
-        for each in commands(typer.main.get_command(videodisco.app))
+        for each in commands(typer.main.get_command(videodisco.make_app()))
         for parameter in each.params
         if getattr(parameter, "help", None)
     ]

@@ -179,3 +179,74 @@ def test_a_refused_address_is_not_repeated(argument: str) -> None:
         parse_address(argument)
     assert "Xge" not in str(refused.value)
     assert "admin" not in str(refused.value)
+
+
+SPELLINGS = (
+    "rtsp://{}10.0.0.9/x",
+    "rtsp//{}10.0.0.9/x",
+    "rtsp:/{}10.0.0.9/x",
+    "rtsp:{}10.0.0.9/x",
+    "rtsp;//{}10.0.0.9/x",
+    "rtsp\\\\{}10.0.0.9",
+    "rtsp:///{}10.0.0.9/x",
+    "rtps://{}10.0.0.9/x",
+    " rtsp://{}10.0.0.9/x",
+    "'rtsp://{}10.0.0.9/x'",
+    "http//{}cam.local",
+    "//{}10.0.0.9/x",
+    "{}10.0.0.9",
+    "{}10.0.0.9/x y",
+    "{}camera/x",
+    "webcam://{}10.0.0.9",
+)
+
+
+@given(
+    spelling=st.sampled_from(SPELLINGS),
+    password=st.tuples(secret, st.text(alphabet=" :/@?#%&\\\"'<>\t,;${}*", max_size=6), secret).map("".join),
+)
+def test_no_spelling_of_an_address_shows_the_password(spelling: str, password: str) -> None:
+    argument = spelling.format(f"admin:{password}@")
+    assert is_live(argument)
+    try:
+        shown = str(parse_address(argument))
+    except SourceError as refused:
+        shown = str(refused).replace("%XX", "")
+    assert not set("QXZ") & set(shown)
+
+
+@pytest.mark.parametrize(
+    ("argument", "written"),
+    [
+        ("192.168.1.20", "rtsp://192.168.1.20/..."),
+        ("192.168.1.20:554/stream", "rtsp://192.168.1.20:554/..."),
+        ("camera.local", "rtsp://camera.local/..."),
+        ("cam-1.home/live?user=a&password=b", "rtsp://cam-1.home/..."),
+        ("door.example:8554", "rtsp://door.example:8554/..."),
+        ("[fe80::1]:554", "rtsp://[fe80::1]:554/..."),
+        ("http:/cam.local/x", "begins with http://; "),
+        ("admin:geheim@10.0.0.9", "begins with rtsp://; "),
+    ],
+)
+def test_what_looks_like_a_host_is_told_how_addresses_begin(argument: str, written: str) -> None:
+    assert is_live(argument)
+    with pytest.raises(SourceError, match="an address begins with") as refused:
+        parse_address(argument)
+    assert written in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["clip.mp4", "a/b.mov", "./192.168.1.20", "~/me@work/12:30.mp4", "C:\\me@work.mp4", "2026-01-01T12:30", "1.2.mp4"],
+)
+def test_what_looks_like_a_file_is_one(argument: str) -> None:
+    assert not is_live(argument)
+    assert parse_address(argument).kind is AddressKind.FILE
+
+
+def test_a_file_called_like_a_host_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "192.168.1.20").touch()
+    assert not is_live("192.168.1.20")
+    assert parse_address("192.168.1.20").kind is AddressKind.FILE
+    assert is_live("1" * 300), "nor does a name too long for a file do harm"

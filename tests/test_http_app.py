@@ -449,6 +449,29 @@ async def test_an_audit_log_that_cannot_be_written_stops_nothing(
 
 
 @on_loop
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("rtsp://10.0.0.9/x", "rtsp://10.0.0.9/x"),
+        ("rtsp://admin:geheim@10.0.0.9/x", "rtsp://***@10.0.0.9/x"),
+        ("rtsp://admin:ge heim@10.0.0.9/x", "rtsp://***@10.0.0.9/x"),
+        ('rtsp://admin:ge"he@im@10.0.0.9/x', "rtsp://***@10.0.0.9/x"),
+        ("rtsp://a:geheim@1/x rtsp://b:geheim@2/y", "rtsp://***@2/y"),
+        ("admin:geheim@10.0.0.9", "***@10.0.0.9"),
+        ("rtsp:/admin:geheim@10.0.0.9", "***@10.0.0.9"),
+        ("rtsp//admin:ge heim@", "***@"),
+        ("yard", "yard"),
+    ],
+)
+async def test_the_audit_log_keeps_nothing_before_an_at(tmp_path: Path, given: str, written: str) -> None:
+    path = tmp_path / "audit.jsonl"
+    audit = AuditLog(path)
+    await audit.record("x", OPEN, client="c", request_id="1", status=422, details={"source": given})
+    audit.close()
+    assert json.loads(path.read_text())["details"]["source"] == written
+
+
+@on_loop
 async def test_a_large_audit_log_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     audit = AuditLog(path, max_bytes=300)

@@ -236,6 +236,24 @@ def test_sources_that_reach_into_this_machine_are_refused(service: Serving, sour
     assert service.get("/cameras/evil").status == 404
 
 
+def test_no_odd_spelling_of_an_address_gives_away_its_password(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    audit = tmp_path / "audit.log"
+    users = ("admin:Xge heim@", "admin:Xgeheim@", 'admin:X"geheim@', "admin:12345/Xgeheim@", "Xgeheim@")
+    heads = ("rtsp://", "rtsp//", "rtsp:/", "rtsp:", "", " rtsp://", "rtps://", "//", "webcam://")
+    with Serving(tmp_path / "runs", options={"serve": {"http": {"audit_log": audit}}}) as service:
+        caplog.clear()
+        for source in (f"{head}{user}127.0.0.1/x" for head in heads for user in users):
+            answered = service.ask("POST", "/cameras", json={"name": "odd", "source": source})
+            assert answered.status == 422, source
+            assert b"heim" not in answered.body, source
+    assert len(audit.read_text().splitlines()) == len(heads) * len(users)
+    assert "heim" not in audit.read_text()
+    assert "heim" not in caplog.text
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge.cameras.settings import CameraSettings
 from edge.config import RunSettings
-from stream.errors import UsageError
+from stream.errors import SourceError, UsageError
 from stream.redaction import redact_url
 from stream.sources.address import is_live, name_of, parse_address
 from stream.sources.listing import LIST_SUFFIXES, entries_of, expand
@@ -32,8 +32,11 @@ def cameras_of(settings: RunSettings) -> dict[str, CameraSettings]:
     for source in _sources(settings):
         name = _free_name(name_of(parse_address(source)), cameras)
         cameras[name] = CameraSettings.model_validate({**settings.defaults.model_dump(), "source": source})
-    for camera in cameras.values():
-        parse_address(camera.source)  # what can be no address is said before anything is begun
+    for name, camera in cameras.items():  # what can be no address is said before anything is begun
+        try:
+            parse_address(camera.source)
+        except SourceError as exc:
+            raise SourceError(f"camera '{name}': {exc}") from exc
     return cameras
 
 

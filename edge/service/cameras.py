@@ -16,7 +16,9 @@ from edge.service.models import known_models
 from edge.service.reserved import refuse_variables
 from edge.zone_settings import ClassWord, LineSettings, ZoneSettings
 from stream.config import merged
+from stream.errors import SourceError
 from stream.http.endpoints import Answer, Call, Endpoint, HttpError, JsonBody, Result, Role, Wire
+from stream.redaction import HIDDEN
 from stream.sources.address import parse_address
 from stream.windows import TimelinePoint
 
@@ -232,7 +234,7 @@ class Cameras:
 
     async def add(self, call: Call) -> Result:
         body: NewCamera = call.body
-        call.note(name=body.name, source=body.source)
+        call.note(name=body.name, source=_shown(body.source))
         listed = self._hub.running.listed
         if body.name in listed:
             raise HttpError(409, "there is a camera of this name already")
@@ -310,6 +312,14 @@ class Cameras:
             else station.assembly.detector_settings(station.settings, settings).model,
             "objects": _counted(names),
         }
+
+
+def _shown(source: str) -> str:
+    """A source without credentials; of what is no address nobody knows which part is the password."""
+    try:
+        return parse_address(source).label
+    except SourceError:
+        return HIDDEN
 
 
 def _without_nulls(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 from stream.http.endpoints import Identity
-from stream.redaction import redact_url
+from stream.redaction import HIDDEN, redact_url
 
 log = logging.getLogger(__name__)
 
 _MAX_BYTES = 16 << 20
+_SCHEME_ALONE = re.compile(rf"[a-z][a-z0-9+.\-]*://({re.escape(HIDDEN)})?", re.IGNORECASE)
 
 
 class AuditLog:
@@ -41,7 +43,7 @@ class AuditLog:
         details: Mapping[str, str | float | bool] | None = None,
     ) -> None:
         """Returns once the line is in the file; a file that cannot be written is logged, never raised."""
-        hidden = {key: redact_url(v) if isinstance(v, str) else v for key, v in (details or {}).items()}
+        hidden = {key: _hidden(v) if isinstance(v, str) else v for key, v in (details or {}).items()}
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "change": change,
@@ -72,3 +74,10 @@ class AuditLog:
         except OSError as exc:
             self.lost += 1
             log.warning("the audit log %s cannot be written: %s", path, exc.strerror)
+
+
+def _hidden(text: str) -> str:
+    """``text`` without credentials. A log is kept for long: here all before the last ``@`` counts as some."""
+    head, at, tail = redact_url(text).rpartition("@")
+    kept = _SCHEME_ALONE.match(head)
+    return f"{kept.group().removesuffix(HIDDEN) if kept else ''}{HIDDEN}@{tail}" if at else tail

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from stream.errors import SourceError
 from stream.redaction import HIDDEN, redact_url
+from stream.sources.mistaken import mistaken_address
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 _WEBCAM = "webcam:"
@@ -89,8 +90,11 @@ class Address:
 
 
 def is_live(argument: str) -> bool:
-    """Whether ``argument`` means anything but recorded files by their path: a URL, a webcam or its device."""
-    return bool(_SCHEME.match(argument)) or _is_webcam(argument)
+    """Whether ``argument`` means anything but recorded files by their path: a URL, a webcam or its device.
+
+    Also what only looks like an address: :func:`parse_address` then says how it is written.
+    """
+    return bool(_SCHEME.match(argument)) or _is_webcam(argument) or mistaken_address(argument) is not None
 
 
 def parse_address(argument: str) -> Address:
@@ -106,7 +110,9 @@ def parse_address(argument: str) -> Address:
     if _SCHEME.match(argument):
         return _from_url(argument)
     if "\0" in argument:
-        raise SourceError(f"{argument!r} is no path: it holds a zero byte")
+        raise SourceError("this is no path: it holds a zero byte")
+    if sentence := mistaken_address(argument):
+        raise SourceError(sentence)
     # Path.expanduser raises for users it does not know; this leaves them as they are.
     path = str(Path(os.path.expanduser(argument)).absolute())  # noqa: PTH111 # see above
     return Address(AddressKind.FILE, path, path)
@@ -129,13 +135,13 @@ def name_of(address: Address) -> str:
 def _is_webcam(argument: str) -> bool:
     if argument.startswith(_WEBCAM) or _DEVICE.fullmatch(argument):
         return True
-    return argument.isascii() and argument.isdecimal() and not Path(argument).exists()
+    return argument.isascii() and argument.isdecimal() and not os.path.lexists(argument)
 
 
 def _webcam(argument: str) -> Address:
     device = argument.removeprefix(_WEBCAM)
-    if not device or not device.isprintable():
-        raise SourceError(f"{argument!r} names no webcam; write its number (0) or its name (webcam:NAME)")
+    if not device or not device.isprintable() or device.startswith("//"):
+        raise SourceError("this names no webcam; write its number (0) or its name (webcam:NAME)")
     return Address(AddressKind.WEBCAM, device, f"webcam {device}")
 
 

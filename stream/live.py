@@ -51,6 +51,10 @@ OUTLET_BYTES = 64 << 20
 OUTLET_MOST, OUTLET_LEAST = 64, 4
 """Results that wait for one sink, in bytes of whole pictures and in number."""
 
+LEAVE_S = 2.0
+"""How long a source that was told to end may stay inside libav, which cannot be broken off and may wait for a silent
+camera as long as ``read_timeout_s`` says; then its thread is left to end by itself."""
+
 FINISH_S = 4.0
 """How long sinks may take to write what waits and close; one that hangs longer is left behind."""
 
@@ -165,6 +169,7 @@ class LivePipeline:
         self._outcome = Outcome()
         self._last_index = -1
         self._epoch = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -172,10 +177,13 @@ class LivePipeline:
         return self._outcome
 
     def stop(self) -> None:
-        """Take no more frames; what is on its way is finished and written."""
+        """Take no more frames; what is on its way is finished and written. From any thread."""
         self._outcome.stopped = True
         self._reader.stop()
         self._source.interrupt()
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended already
+                self._loop.call_soon_threadsafe(self._loop.call_later, LEAVE_S, self._reader.leave)
 
     def detector_changed(self) -> None:
         """The lane's detector looks in another way from now on; from any thread."""
@@ -184,6 +192,7 @@ class LivePipeline:
     async def run(self) -> Outcome:
         """Run to the source's end. Raises SourceError when it does not open, ModelError when the detector cannot
         be made or fails; anything else is told in the outcome."""
+        self._loop = asyncio.get_running_loop()
         info = self._outcome.info = await self._reader.start()
         outlets = [
             Outlet(sink, info, Channel(_capacity(sink, info.width, info.height), Policy.DROP_OLDEST))
@@ -212,9 +221,14 @@ class LivePipeline:
             for task in hanging:
                 task.cancel()
                 log.warning("%s of %s hangs while it is closed and is left behind", task.get_name(), self._source.name)
-        joined = await asyncio.get_running_loop().run_in_executor(None, self._reader.join, JOIN_S)
+        within_s = 0.0 if self._reader.left else JOIN_S
+        joined = await asyncio.get_running_loop().run_in_executor(None, self._reader.join, within_s)
         if not joined:
-            log.warning("the thread that reads %s is still inside libav and is left behind", self._source.name)
+            log.log(
+                logging.INFO if self._reader.left else logging.WARNING,
+                "the thread that reads %s is still inside libav and is left behind",
+                self._source.name,
+            )
         self._count_drops(outlets)
 
     async def _submit(self) -> None:

@@ -25,6 +25,7 @@ from stream.pipeline import Detected, Detector
 from stream.sources.status import SourceState, SourceStatus
 from tests import clips
 from tests.clips import Clip
+from tests.silent_camera import SilentCamera
 
 pytestmark = pytest.mark.slow
 
@@ -153,6 +154,20 @@ def test_a_camera_that_cannot_be_reached_leaves_the_others_running(clip: Path, t
     assert states == {"dead": "refused", "fine": "done"}
     told = json.dumps(report.summary()) + str(watched.notes) + str([source.errors for source in report.sources])
     assert "pa55" not in told
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_a_silent_camera_ends_in_time(clip: Path, tmp_path: Path, transport: str) -> None:
+    fine = {"source": str(clip), "loop": True}
+    patient = {"rtsp_transport": transport, "open_timeout_s": 60, "read_timeout_s": 60}
+
+    async def during(watched: Watched) -> None:
+        await watched.until(lambda: watched.frames("fine") > 10 and camera.playing.is_set())
+        await watched.station.apply(settings(tmp_path, {"fine": fine}))
+
+    with SilentCamera() as camera:
+        report = Watched(settings(tmp_path, {"fine": fine, "silent": {"source": camera.url, **patient}})).run(during)
+    assert report.errors == ()
 
 
 def test_when_no_camera_can_be_reached_the_run_ends_with_their_reasons(tmp_path: Path) -> None:

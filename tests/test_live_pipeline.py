@@ -20,7 +20,7 @@ import supervision as sv
 
 from edge.tracker import tracker_maker
 from stream import live
-from stream.errors import ModelError, SinkError
+from stream.errors import ModelError, SinkError, SourceError
 from stream.frame import Frame, FrameResult, ModelIdentity, NetworkView, SourceInfo, ZoneView
 from stream.live import OUTLET_MOST, BackgroundPlanner, LivePipeline
 from stream.pipeline import Detected, Outcome
@@ -43,6 +43,7 @@ def frame(index: int, *, looked_at: bool = True, epoch: int = 0, still: bool = F
 def _a_busy_machine_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "FINISH_S", WAIT_S)
     monkeypatch.setattr(live, "JOIN_S", WAIT_S)
+    monkeypatch.setattr(live, "LEAVE_S", WAIT_S)
 
 
 class HandedSource:
@@ -358,6 +359,51 @@ def test_stopping_finishes_what_is_on_its_way() -> None:
     assert outcome.stopped
     assert [result.frame.index for result in sink.results] == [0]
     assert sink.calls[-1] == "close"
+
+
+class SilentSource(HandedSource):
+    """Once told to end, or to open, it stays inside libav until its camera says something."""
+
+    def __init__(self, *, opens: bool) -> None:
+        super().__init__()
+        self.speaks, self.closed = threading.Event(), threading.Event()
+        if not opens:
+            self.opening = self.speaks
+
+    def frames(self, plan: ViewPlanner) -> Iterator[Frame]:
+        yield from super().frames(plan)
+        assert self.speaks.wait(WAIT_S)
+
+    def close(self) -> None:
+        self.closed.set()
+
+    def interrupt(self) -> None:
+        self.end()
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_a_source_that_stays_inside_libav_is_not_waited_for_and_closes_itself(
+    opens: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "LEAVE_S", 0.01)
+    source, sink = SilentSource(opens=opens), ListSink()
+
+    def play(_source: HandedSource, pipeline: LivePipeline, counts: Counts) -> None:
+        if opens:
+            source.give(0)
+            counts.wait_for(1)
+        pipeline.stop()
+
+    if opens:
+        outcome, _ = run(play, sink, source=source)
+        assert outcome.stopped
+        assert [result.frame.index for result in sink.results] == [0]
+    else:
+        with pytest.raises(SourceError, match="stopped before it gave a picture"):
+            run(play, sink, source=source)
+    assert not source.closed.is_set()
+    source.speaks.set()
+    assert source.closed.wait(WAIT_S)
 
 
 def test_zones_are_watched_in_order_and_travel_with_the_result() -> None:

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Protocol
 
 from stream.channel import Channel, ChannelClosed
+from stream.errors import SourceError
 from stream.frame import Frame, NetworkView, SourceInfo
 
 
@@ -71,6 +72,8 @@ class SourceReader:
         self._frames = frames
         self._opened: Channel[SourceInfo] = Channel(1)
         self._quit = threading.Event()
+        self.left = False
+        """Whether the thread was still inside libav when nobody waited for it any longer."""
         self._thread = threading.Thread(target=self._read, name=f"decode:{source.name}", daemon=True)
 
     async def start(self) -> SourceInfo:
@@ -81,6 +84,13 @@ class SourceReader:
     def stop(self) -> None:
         """Let the frames end here; what is decoded already still goes through."""
         self._quit.set()
+
+    def leave(self) -> None:
+        """Wait no longer for a source that was told to end and is silent: what is decoded already still goes through,
+        the thread ends by itself once libav returns."""
+        self.left = self._thread.is_alive()
+        self._opened.close(SourceError(f"{self._source.name} was stopped before it gave a picture"))
+        self._frames.close()
 
     def abandon(self) -> None:
         """Nobody takes frames any more: the thread ends as soon as libav returns."""
@@ -95,13 +105,13 @@ class SourceReader:
     def _read(self) -> None:
         """Every ending reaches the owner: the errors of opening through one channel, all others through the other."""
         try:
-            self._opened.put(self._source.open())
+            info = self._source.open()
         except BaseException as exc:  # noqa: BLE001 - the thread's boundary: its owner gets the error and raises it
             self._opened.close(exc)
             return
         error: BaseException | None = None
         try:
-            self._deliver()
+            self._deliver(info)
         except ChannelClosed:
             pass
         except BaseException as exc:  # noqa: BLE001 - as above
@@ -109,8 +119,9 @@ class SourceReader:
         finally:
             self._frames.close(error)
 
-    def _deliver(self) -> None:
+    def _deliver(self, info: SourceInfo) -> None:
         try:
+            self._opened.put(info)
             for frame in self._source.frames(self._plan):
                 self._frames.put(frame)
                 if self._quit.is_set():

@@ -109,6 +109,7 @@ class Demo:
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
     closed_with: int | None = None
+    failure: Exception | None = None
 
     async def detect(self, call: Call) -> Result:
         query: DetectQuery = call.query
@@ -132,6 +133,8 @@ class Demo:
     async def change_slowly(self, call: Call) -> Result:
         self.started.set()
         await self.release.wait()
+        if self.failure is not None:
+            raise self.failure
         self.things["slow"] = Thing(weight_kg=1)
         call.note(done=True)
         return None

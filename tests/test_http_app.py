@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 from pathlib import Path
@@ -11,14 +12,14 @@ from typing import Any
 import aiohttp
 import pytest
 
-from stream.errors import UsageError
+from stream.errors import SourceError, UsageError
 from stream.http.app import About, Instruments, Pages, build_app
 from stream.http.audit import AuditLog
 from stream.http.auth import OPEN
 from stream.http.endpoints import Answer, Call, Endpoint, Result
 from stream.http.pages import page_endpoints
 from stream.http.settings import HttpSettings
-from tests.http_demo import WAIT_S, Demo, Reply, on_loop, running
+from tests.http_demo import WAIT_S, Demo, Reply, on_loop, running, until
 
 JPEG = {"Content-Type": "image/jpeg"}
 JSON = {"Content-Type": "application/json"}
@@ -434,6 +435,33 @@ async def test_a_change_is_done_whole_though_nobody_waits_for_it(tmp_path: Path)
     (line,) = [json.loads(text) for text in path.read_text().splitlines()]
     assert (line["change"], line["status"], line["details"]) == ("thing.slow", 204, {"done": True})
     assert "slow" in demo.things
+
+
+@on_loop
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (SourceError("cannot open rtsp://user:hunter2@camera/x"), "failed: cannot open rtsp://***@camera/x"),
+        (ValueError("a bug"), "failed: something went wrong on our side"),
+    ],
+)
+async def test_a_change_that_fails_when_nobody_waits_for_it_is_one_line_of_the_log(
+    failure: Exception, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    demo = Demo(failure=failure)
+    async with running(demo) as at:
+        async with at.socket(b"POST /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"):
+            await demo.started.wait()
+            waiting = {each for each in asyncio.all_tasks() if "RequestHandler" in str(each.get_coro())}
+        assert waiting
+        await until(lambda: all(each.done() for each in waiting))
+        demo.release.set()
+        await until(lambda: not any("_recorded" in str(each.get_coro()) for each in asyncio.all_tasks()))
+        gc.collect()
+    (record,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert "thing.slow" in record.getMessage()
+    assert said in record.getMessage()
+    assert (record.exc_info is not None) == isinstance(failure, ValueError), "of a bug the place is told"
 
 
 @on_loop

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from aiohttp import hdrs, web
 
@@ -14,7 +16,7 @@ from stream.http.client import REQUEST_ID, SEEN
 from stream.http.common import common_endpoints
 from stream.http.context import CONTEXT, About, Check, Context, Instruments
 from stream.http.endpoints import Call, Endpoint, Identity
-from stream.http.errors import HttpError, status_of
+from stream.http.errors import HttpError, sentence_for, sentence_of, status_of
 from stream.http.front import LASTING_ROUTES, front
 from stream.http.headers import add_headers
 from stream.http.lasting import LASTING
@@ -25,6 +27,8 @@ from stream.http.settings import HttpSettings
 from stream.http.validation import body_of, path_of, query_of
 
 __all__ = ["About", "Check", "Instruments", "Pages", "build_app", "endpoints_of"]
+
+log = logging.getLogger(__name__)
 
 _ENDPOINTS = web.AppKey("endpoints", tuple[Endpoint, ...])
 _DOCS = Pages("stream.http", "static", "/docs/")
@@ -137,7 +141,24 @@ async def _changed(endpoint: Endpoint, call: Call, context: Context) -> web.Stre
     task = asyncio.create_task(_recorded(endpoint, call, context))
     context.changes.add(task)
     task.add_done_callback(context.changes.discard)
-    return await asyncio.shield(task)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(partial(_tell_failure, endpoint, call))
+        raise
+
+
+def _tell_failure(endpoint: Endpoint, call: Call, task: asyncio.Task[web.StreamResponse]) -> None:
+    """Of a change whose client left; the place of it is told of a bug alone."""
+    error = None if task.cancelled() else task.exception()
+    if error is None:
+        return
+    sentence: str = sentence_for(500)
+    bug: BaseException | None = error
+    if isinstance(error, VideoDiscoError):
+        sentence, bug = sentence_of(error), None
+    told = (call.request_id, endpoint.change, sentence)
+    log.warning("request %s, %s, whose client has left, failed: %s", *told, exc_info=bug)
 
 
 async def _recorded(endpoint: Endpoint, call: Call, context: Context) -> web.StreamResponse:

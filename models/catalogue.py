@@ -19,6 +19,7 @@ from models.files import MAX_BYTES as MAX_BYTES
 from models.files import complete, read, read_checked
 from models.guard import Survey
 from models.shelf import store
+from models.shelf.upstream import whereabouts
 from models.trust.policy import ANY_MODEL, Offer, TrustSettings, admit, read_signature
 from models.trust.signing import WHOLE
 from stream.errors import ModelError
@@ -110,6 +111,8 @@ def look_up(name_or_path: str) -> Candidate:
     if path.is_dir():
         raise ModelError(f"{path} is a folder, not a model file: name the .onnx file in it")
     if not path.is_file():
+        if way := whereabouts(name):
+            raise ModelError(f"the model {name!r} {way}")
         known = ", ".join([AUTO, *bundled_names()])
         shelved = f"; on the shelf are {', '.join(store.names())}" if store.names() else ""
         raise ModelError(

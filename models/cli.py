@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from models.shelf.adding import Added
     from models.shelf.download import Progress
     from models.shelf.pull import Confirm
-    from models.shelf.upstream import OwnExport
+    from models.shelf.upstream import OwnExport, Upstream
 
 PASSWORD_VARIABLE = "VIDEODISCO_KEY_PASSWORD"  # noqa: S105 - the variable's name
 
@@ -35,12 +35,18 @@ def list_models(as_json: Json = False) -> None:
     from models.shelf.cards import all_cards, table
     from models.shelf.upstream import OWN_EXPORTS, PULLABLE
 
-    cards = all_cards()
-    known = [entry.name for entry in (*PULLABLE, *OWN_EXPORTS) if entry.name not in store.names()]
+    cards, here = all_cards(), store.names()
+    pullable = [entry for entry in PULLABLE if entry.name not in here]
+    own = [entry for entry in OWN_EXPORTS if entry.name not in here]
     if as_json:
-        _say([json.dumps({"models": [card.as_dict() for card in cards], "pullable": known}, indent=2)])
+        told = {
+            "models": [card.as_dict() for card in cards],
+            "pullable": [entry.as_dict() for entry in pullable],
+            "own_exports": [entry.as_dict() for entry in own],
+        }
+        _say([json.dumps(told, indent=2)])
         return
-    _say([*table(cards), "", "to be had with videodisco models pull:", f"  {', '.join(known)}"])
+    _say([*table(cards), *_pullable(pullable), *_own_exports(own)])
 
 
 @app.command("show")
@@ -170,6 +176,36 @@ def remove(name: Annotated[str, typer.Argument(help="The name of a model on the 
 
     store.remove(name)
     _say([f"{name} is removed"])
+
+
+def _pullable(entries: Sequence[Upstream]) -> Iterator[str]:
+    from models.shelf.cards import in_columns
+
+    if entries:
+        yield from ("", "to be had with videodisco models pull NAME:")
+        rows = [("NAME", "LICENCE", "MB", "WHAT IT IS")]
+        rows += [
+            (
+                each.name,
+                each.licence,
+                f"{each.size_bytes / 1e6:.1f}" if each.size_bytes else "?",
+                f"{each.title}: {each.published}",
+            )
+            for each in entries
+        ]
+        yield from (f"  {line}" for line in in_columns(rows))
+
+
+def _own_exports(entries: Sequence[OwnExport]) -> Iterator[str]:
+    from models.shelf.cards import in_columns
+
+    for licence in sorted({each.licence for each in entries}):
+        yield from ("", f"export it yourself ({licence}): videodisco models export WEIGHTS.pt")
+        rows = [("NAME", "WEIGHTS", "WHAT IT IS")]
+        rows += [
+            (each.name, each.weights, f"{each.title}: {each.published}") for each in entries if each.licence == licence
+        ]
+        yield from (f"  {line}" for line in in_columns(rows))
 
 
 def _say_added(added: Added) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from models import catalogue
-from models.catalogue import FLOAT, INT8, cpu_flags, default_build, find
+from models.catalogue import FLOAT, INT8, cpu_flags, default_build, find, look_up
 from stream.errors import ModelError
+from tests.commands import in_process
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_a_bundled_file_gone_missing_is_refused(copied_bundle: Path) -> None:
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ModelError, match=r"bundled are auto, .*nanodet-g-416, nanodet-g-416-int8; a path"):
-        find("yolov8n")
+        find("nothing")
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
@@ -120,3 +121,30 @@ def test_flags_are_read_from_both_kinds_of_listing(tmp_path: Path, line: str) ->
 def test_no_listing_means_no_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.system", lambda: "Linux")
     assert cpu_flags(tmp_path / "none") == frozenset()
+
+
+def test_a_well_known_model_that_is_not_here_says_how_it_comes_here() -> None:
+    with pytest.raises(ModelError, match=r"not here yet: videodisco models pull yolox-nano fetches it"):
+        look_up("yolox-nano")
+    with pytest.raises(ModelError, match=r"AGPL-3\.0.* videodisco models export yolov8n\.pt"):
+        look_up("yolov8n")
+
+
+def test_the_list_tells_what_can_be_pulled_from_what_its_user_exports(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, pullable, own = in_process(capsys, "models", "list").out.split("\n\n")
+    assert pullable.startswith("to be had with videodisco models pull NAME:\n")
+    nano = next(line for line in pullable.splitlines() if "yolox-nano" in line)
+    assert nano.split()[:4] == ["yolox-nano", "Apache-2.0", "3.7", "YOLOX-Nano"]
+    assert own.startswith("export it yourself (AGPL-3.0): videodisco models export WEIGHTS.pt\n")
+    assert [line.split()[0] for line in own.splitlines()[2:]] == ["yolov8n", "yolo11n", "yolo26n"]
+    assert "yolov8n" not in pullable
+
+
+def test_the_list_as_json_has_licence_size_and_address(capsys: pytest.CaptureFixture[str]) -> None:
+    told = json.loads(in_process(capsys, "models", "list", "--json").out)
+    nano = next(entry for entry in told["pullable"] if entry["name"] == "yolox-nano")
+    assert (nano["licence"], nano["size_bytes"]) == ("Apache-2.0", 3_659_407)
+    assert nano["url"].startswith("https://")
+    assert [entry["weights"] for entry in told["own_exports"]] == ["yolov8n.pt", "yolo11n.pt", "yolo26n.pt"]

@@ -75,7 +75,7 @@ def test_from_adding_to_removing(models: Command, mine: Path, tmp_path: Path) ->
     assert added.out.splitlines()[-1] == "kept: videodisco run --model mine SOURCE"
     listed = json.loads(models("list", "--json").out)
     assert [model["name"] for model in listed["models"]] == [*bundled_names(), "mine"]
-    assert "yolox-nano" in listed["pullable"]
+    assert "yolox-nano" in [entry["name"] for entry in listed["pullable"]]
     shown = json.loads(models("show", "mine", "--json").out)
     assert (shown["classes"], shown["signature"]) == (["person", "bicycle"], "none")
     assert shown["speed"].startswith("1.5 ms a picture of 64x64")

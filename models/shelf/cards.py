@@ -107,10 +107,15 @@ def table(cards: Sequence[Card | Broken]) -> Iterator[str]:
         ("NAME", "TASK", "FAMILY", "CLASSES", "INPUT", "PRECISION", "LICENCE", "MB", "HERE", "SIGNED")
     ]
     rows += [_row(each) for each in cards if isinstance(each, Card)]
+    yield from in_columns(rows)
+    yield from (f"{each.name}  {each.problem}" for each in cards if isinstance(each, Broken))
+
+
+def in_columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A line a row, its cells below one another."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-    yield from (f"{each.name}  {each.problem}" for each in cards if isinstance(each, Broken))
 
 
 def lines(shown: Card) -> Iterator[str]:

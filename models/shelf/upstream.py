@@ -8,7 +8,8 @@ is fetched: for that, the publisher's own export is described.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from models.shelf.manifest import SourceCard
 
@@ -32,6 +33,9 @@ class Upstream:
     sha256: str = ""
     vouched: str = ""
 
+    def as_dict(self) -> dict[str, Any]:
+        return {field: getattr(self, field) for field in ("name", "title", "licence", "size_bytes", "url", "published")}
+
     def source(self, sha256: str = "") -> SourceCard:
         """What a manifest says of where it comes from; ``sha256`` is that of what came, where none is known."""
         vouched = self.vouched or "confirmed by the user who pulled it"
@@ -47,6 +51,9 @@ class OwnExport:
     licence: str
     weights: str
     published: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "commands": self.commands}
 
     @property
     def commands(self) -> tuple[str, ...]:
@@ -144,3 +151,16 @@ OWN_EXPORTS = (
     OwnExport("yolo11n", "YOLO11n 640", "AGPL-3.0", "yolo11n.pt", "mAP 39.5, 6.5 GFLOPs"),
     OwnExport("yolo26n", "YOLO26n 640", "AGPL-3.0", "yolo26n.pt", "mAP 40.9, 5.4 GFLOPs"),
 )
+
+
+def whereabouts(name: str) -> str:
+    """How a well-known model that is not here comes here, to end a sentence about it; empty for any other name."""
+    if any(entry.name == name for entry in PULLABLE):
+        return f"is not here yet: videodisco models pull {name} fetches it"
+    own = next((entry for entry in OWN_EXPORTS if entry.name == name), None)
+    if own is None:
+        return ""
+    return (
+        f"is not here, and its licence ({own.licence}) leaves it to you to export it: videodisco models export"
+        f" {own.weights} (videodisco models pull {name} prints every step)"
+    )

@@ -389,6 +389,32 @@ async def test_ready_once_every_check_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 
 @on_loop
+async def test_strangers_hear_whether_it_is_ready_but_not_why() -> None:
+    async def cameras() -> str | None:
+        return "bedroom is backing off"
+
+    async def model() -> str | None:
+        return None
+
+    token = "a-token-for-the-tests"  # noqa: S105 - made up
+    tokens = [{"name": "looker", "token": token, "role": "view"}]
+    ready = Instruments(ready={"cameras": cameras, "model": model})
+    async with running(instruments=ready, tokens=tokens) as at:
+        reply = await at.ask("GET", "/readyz")
+        assert reply.status == 503
+        assert reply.json == {
+            "ready": False,
+            "checks": {"cameras": {"ready": False, "reason": None}, "model": {"ready": True, "reason": None}},
+            "error": "1 of 2 not ready: cameras; who logs in hears why",
+        }
+        known = await at.ask("GET", "/readyz", headers={"Authorization": f"Bearer {token}"})
+        assert known.json["error"] == "cameras: bedroom is backing off"
+        assert known.json["checks"]["cameras"]["reason"] == "bedroom is backing off"
+        wrong = await at.ask("GET", "/readyz", headers={"Authorization": "Bearer not-the-token-at-all"})
+        assert b"bedroom" not in wrong.body
+
+
+@on_loop
 async def test_a_check_that_hangs_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.http.common._CHECK_S", 0.05)
 

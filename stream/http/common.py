@@ -33,7 +33,7 @@ class CheckAnswer(Wire):
     """One thing that has to be ready."""
 
     ready: bool = Field(description="Whether it is.")
-    reason: str | None = Field(None, description="Why it is not.")
+    reason: str | None = Field(None, description="Why it is not; null also for who has to log in.")
 
 
 class ReadyAnswer(Wire):
@@ -97,13 +97,18 @@ class _Common:
     async def healthz(self, _: Call) -> Result:
         return HealthAnswer(service=self._context.about.title, version=self._context.about.version)
 
-    async def readyz(self, _: Call) -> Result:
+    async def readyz(self, call: Call) -> Result:
         if self._context.ending:
             return Answer(NotReadyAnswer(ready=False, checks={}, error="the service is about to stop"), 503)
         checks = await self._readiness.ask(asyncio.get_running_loop().time())
-        reasons = [f"{name}: {check.reason}" for name, check in checks.items() if not check.ready]
-        if reasons:
-            return Answer(NotReadyAnswer(ready=False, checks=checks, error="; ".join(reasons)), 503)
+        lacking = {name: check.reason for name, check in checks.items() if not check.ready}
+        error = "; ".join(f"{name}: {reason}" for name, reason in lacking.items())
+        if call.identity is NOBODY:
+            # reasons name cameras and what they do
+            checks = {name: CheckAnswer(ready=check.ready) for name, check in checks.items()}
+            error = f"{len(lacking)} of {len(checks)} not ready: {', '.join(lacking)}; who logs in hears why"
+        if lacking:
+            return Answer(NotReadyAnswer(ready=False, checks=checks, error=error), 503)
         return ReadyAnswer(ready=True, checks=checks)
 
     async def metrics(self, call: Call) -> Result:

@@ -87,8 +87,9 @@ class Database:
 
     def _failure(self, exc: Exception) -> SinkError:
         self._disconnect()
+        reason = exc.strerror if isinstance(exc, OSError) else exc
         return SinkError(
-            f"the {self._what} {self.path} cannot be used ({exc}); check the disk's space and the permissions"
+            f"the {self._what} {self.path} cannot be used ({reason}); check the disk's space and the permissions"
         )
 
     def _transaction(self, work: Work[Answer]) -> Answer:

@@ -21,7 +21,7 @@ from cloud.errors import ItemError
 from cloud.questions import Verdict, decode, encode
 from cloud.refiners.base import Opinion, Refiner, shown
 from cloud.refiners.detector import in_the_middle
-from cloud.refiners.making import make_refiner
+from cloud.refiners.making import make_refiner, read_labels
 from models.families import Boxes
 from stream import wire
 from stream.config import build
@@ -359,3 +359,11 @@ def test_only_web_addresses_are_taken_and_never_repeated(url: str) -> None:
     with pytest.raises(UsageError, match="begin with http://") as refused:
         build(CloudSettings, values, origin="the test")
     assert url not in str(refused.value)
+
+
+def test_labels_that_are_not_there_are_not_called_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nope\.txt cannot be read: No such file or directory"):
+        read_labels(tmp_path / "nope.txt")
+    (tmp_path / "latin.txt").write_bytes("Käse".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"latin\.txt are no UTF-8 text"):
+        read_labels(tmp_path / "latin.txt")

@@ -109,8 +109,9 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 def test_a_folder_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="result store"):
+    with pytest.raises(OutputError, match="result store") as caught:
         store(tmp_path / "file")
+    assert "cannot be used (Not a directory); " in str(caught.value) or "(File exists); " in str(caught.value)
 
 
 def test_what_comes_together_goes_into_one_transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

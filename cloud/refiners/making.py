@@ -82,8 +82,10 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"the labels {path} cannot be read as UTF-8 text") from exc
+    except OSError as exc:
+        raise UsageError(f"the labels {path} cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"the labels {path} are no UTF-8 text") from exc
     labels = tuple(line.strip() for line in lines)
     if not labels or not all(labels) or max(map(len, labels)) > MAX_LABEL_LENGTH or len(labels) > MAX_LABELS:
         raise UsageError(f"the labels {path} must be a label a line, none empty or over {MAX_LABEL_LENGTH} characters")

@@ -173,7 +173,7 @@ def test_what_cannot_be_is_said_before_anything_is_loaded(environment: Path, exp
     (environment / "ultralytics" / "asked.json").unlink()
     with pytest.raises(ModelError, match="another model is called 'mine'"):
         export(Wish(weights(tmp_path, exported), "mine", python=python))
-    with pytest.raises(ModelError, match="is the name of a bundled model"):
+    with pytest.raises(UsageError, match="is the name of a bundled model"):
         export(Wish(weights(tmp_path, exported), "nanodet-g-416", python=python))
     assert not (environment / "ultralytics" / "asked.json").exists()
 

@@ -21,7 +21,7 @@ from models.shelf import cards, store, trial
 from models.shelf.adding import add
 from models.shelf.upstream import PULLABLE
 from models.trust.policy import read_signature, signature_files
-from stream.errors import ModelError, OutputError
+from stream.errors import ModelError, OutputError, UsageError
 from stream.home import home
 from tests.model_files import detector, raw, save, with_nodes
 
@@ -95,7 +95,7 @@ def test_a_damaged_model_can_be_replaced(file: Path) -> None:
     "name", ["", ".", "..", "../mine", "a/b", "Mine", "-x", "a..b", "mine.onnx", "x" * 65, "a b", "ü", "a\n", "mine."]
 )
 def test_names_that_could_lead_elsewhere_are_refused(file: Path, name: str) -> None:
-    with pytest.raises(ModelError, match="cannot be a model's name"):
+    with pytest.raises(UsageError, match="cannot be a model's name"):
         add(file, name)
     for act in (store.take, store.remove):
         with pytest.raises(ModelError, match="there is no model"):
@@ -104,7 +104,7 @@ def test_names_that_could_lead_elsewhere_are_refused(file: Path, name: str) -> N
 
 @pytest.mark.parametrize("name", ["auto", FLOAT])
 def test_bundled_names_are_taken(file: Path, name: str) -> None:
-    with pytest.raises(ModelError, match="is the name of a bundled model"):
+    with pytest.raises(UsageError, match="is the name of a bundled model"):
         add(file, name)
 
 

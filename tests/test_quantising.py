@@ -213,7 +213,7 @@ def test_what_is_not_faster_is_not_kept(small: Path, carphone_clip: Path, monkey
 
 
 def test_a_name_that_is_taken_is_said_before_the_work(small: Path, carphone_clip: Path) -> None:
-    with pytest.raises(ModelError, match="name of a bundled model"):
+    with pytest.raises(UsageError, match="name of a bundled model"):
         Quantising(Asked(str(small), (carphone_clip,), "nanodet-g-416"))
 
 

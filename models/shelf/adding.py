@@ -42,7 +42,8 @@ def add(
     ``licence`` and ``precision`` are for the card, where more is known than the file says.
 
     Raises:
-        ModelError: the name is none or taken, the file is refused, or no family knows it.
+        UsageError: the name is none, or that of a bundled model.
+        ModelError: another model has it, the file is refused, or no family knows it.
         OutputError: the shelf cannot be written.
     """
     store.check_name(name, [AUTO, *bundled_names()])

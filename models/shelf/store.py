@@ -21,7 +21,7 @@ from models.files import read
 from models.shelf.manifest import MAX_BYTES, Manifest
 from models.trust.policy import Offer, read_signature, signature_files
 from models.trust.signing import WHOLE
-from stream.errors import ModelError, OutputError
+from stream.errors import ModelError, OutputError, UsageError
 from stream.home import home
 
 MODEL, MANIFEST, SIGNATURE = "model.onnx", "manifest.json", "model.sig"
@@ -72,14 +72,14 @@ def is_name(name: str) -> bool:
 
 
 def check_name(name: str, taken: list[str]) -> None:
-    """Raises ModelError for a name that is none, or is among ``taken``."""
+    """Raises UsageError for a name that is none, or is among ``taken``."""
     if not is_name(name):
-        raise ModelError(
+        raise UsageError(
             f"{name[:100]!r} cannot be a model's name: small letters, digits, '.', '_' and '-', "
             "at most 64, beginning with a letter or digit, not ending in .onnx"
         )
     if name in taken:
-        raise ModelError(f"{name!r} is the name of a bundled model: choose another with --name")
+        raise UsageError(f"{name!r} is the name of a bundled model: choose another with --name")
 
 
 def take(name: str) -> Shelved:

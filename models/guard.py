@@ -46,6 +46,8 @@ _SIZE_INPUTS: Mapping[str, int] = {
     "BlackmanWindow": 0,
 }
 _SIDE_ATTRIBUTES = frozenset({"pads", "kernel_shape", "dilations", "strides", "output_shape", "output_padding"})
+# The operators that have weights of their own.
+_WEIGHTY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Survey:
     """What was seen of a model: enough for its card, and for reading weights that lie in further files."""
 
     nodes: int
-    operators: frozenset[str]
+    operators: Mapping[str, int]
     weights: Mapping[int, int]
     external: tuple[str, ...]
     metadata: Mapping[str, str]
@@ -66,6 +68,9 @@ class Survey:
             return "int8"
         names = {tensors.FLOAT16: "float16", tensors.BFLOAT16: "bfloat16", tensors.INT8: "int8", tensors.UINT8: "int8"}
         most = max(self.weights, key=lambda kind: self.weights[kind], default=tensors.FLOAT)
+        weighty = sum(self.operators.get(operator, 0) for operator in _WEIGHTY)
+        if most == tensors.FLOAT16 and 0 < weighty <= self.operators.get("Cast", 0):
+            return "float32, weights stored as float16"  # each is cast before it is used
         return names.get(most, "float32")
 
 
@@ -101,7 +106,7 @@ class _Watch:
 
     budget: Budget
     nodes: int = 0
-    operators: set[str] = field(default_factory=set)
+    operators: Counter[str] = field(default_factory=Counter)
     weights: Counter[int] = field(default_factory=Counter)
     external: set[str] = field(default_factory=set)
     domains: frozenset[str] = _BUILT_IN
@@ -123,7 +128,7 @@ class _Watch:
         self._check(graphs, functions)
         return Survey(
             self.nodes,
-            frozenset(self.operators),
+            dict(self.operators),
             dict(self.weights),
             tuple(sorted(self.external)),
             metadata,
@@ -153,7 +158,7 @@ class _Watch:
     def _nodes(self, nodes: Iterable[Node], scope: _Scope) -> None:
         for node in nodes:
             self.nodes += 1
-            self.operators.add(node.operator)
+            self.operators[node.operator] += 1
             if node.domain not in self.domains:
                 raise ModelError(
                     f"needs the operator {node.operator[:60]!r} of {node.domain[:60]!r}, "

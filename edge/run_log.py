@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edge.config import RunSettings
 from edge.detector import OnnxDetector
+from edge.events.event import iso_time
 from edge.report import RunReport
 from edge.run_folder import RunFolder
 from stream.config import fingerprint
@@ -84,8 +85,13 @@ class RunLog:
 
     def swapped(self, camera: str, old: ModelIdentity, new: ModelIdentity, reason: str) -> None:
         """A camera looks with another model from now on: a line of swaps.jsonl, and a metric with its moment."""
-        now = time.time()
-        line = {"time": now, "camera": camera, "from": asdict(old), "to": asdict(new), "reason": reason}
+        line = {
+            "time": iso_time(time.time()),
+            "camera": camera,
+            "from": asdict(old),
+            "to": asdict(new),
+            "reason": reason,
+        }
         with contextlib.suppress(OSError), self._folder.swaps.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self._swaps += 1
@@ -95,7 +101,7 @@ class RunLog:
         """Hand over the end of the run; a slow disk is waited for some seconds."""
         if self._journal is None:
             return
-        status = "KILLED" if report.stopped else "FINISHED" if report.exit_code == 0 else "FAILED"
+        status = "KILLED" if report.interrupted else "FINISHED" if report.exit_code == 0 else "FAILED"
         objects = {f"summary/objects/{name}": float(count) for name, count in report.objects.items()}
         self._journal.finish(status, objects, time.time(), self._artifacts(), {"": totals})
 

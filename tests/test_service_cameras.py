@@ -227,6 +227,7 @@ def test_a_camera_is_added_changed_paused_and_taken_away(service: Serving, clip:
         "/etc/passwd",
         "udp://@:5000",
         "webcam:/dev/sda",
+        "0",
         "file:///etc/passwd",
     ],
 )

@@ -49,6 +49,8 @@ WAIT_S = 60.0
         "/etc/passwd",
         "../secret.mp4",
         "webcam:/dev/sda",
+        "0",
+        "/dev/video2",
         "rtsp://224.0.0.1/x",
     ],
 )
@@ -62,8 +64,6 @@ def test_what_is_near_this_machine_is_refused(source: str) -> None:
         "rtsp://192.0.2.7/x",
         "rtsp://u:p@10.1.2.3/x",
         "http://[2001:db8::7]/x",
-        "0",
-        "/dev/video2",
         "udp://239.1.1.1:5000",
     ],
 )
@@ -85,7 +85,9 @@ def test_the_configuration_may_allow_more(tmp_path: Path) -> None:
     assert refusal(parse_address(str(tmp_path / ".." / "clip.mp4")), allowed)
     (tmp_path / "out.mp4").symlink_to("/etc/passwd")
     assert refusal(parse_address(str(tmp_path / "out.mp4")), allowed)
-    assert refusal(parse_address("0"), ReachSettings(webcams=False))
+    for webcam in ("0", "/dev/video2"):
+        assert refusal(parse_address(webcam), ReachSettings(webcams=True)) is None
+    assert refusal(parse_address("webcam:/dev/sda"), ReachSettings(webcams=True))
 
 
 def test_a_name_is_looked_up_before_every_connection(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,11 @@ class Changes:
         allowed = self._hub.settings.serve.camera_sources
         reach = ReachSettings(networks=allowed.networks, folders=allowed.folders, webcams=allowed.webcams)
         if trouble := await _in_thread(refusal, parse_address(source), reach):
-            raise HttpError(422, f"this source is refused: {trouble}", cause="source")
+            raise HttpError(
+                422,
+                f"this source is refused: {trouble}; serve.camera_sources in the configuration file may allow more",
+                cause="source",
+            )
 
     async def _guard_new_sources(self, content: Content) -> None:
         """A source that is another one than the operator wrote is guarded, whatever the new configuration says."""

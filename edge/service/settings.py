@@ -39,8 +39,8 @@ class LiveViewSettings(Settings):
 class CameraSourceSettings(ReachSettings):
     """What cameras added over HTTP may connect to. What this file or the command line names is always allowed.
 
-    Refused unless allowed here: this machine itself, link-local addresses (where clouds keep their metadata), and
-    local files.
+    Refused unless allowed here: this machine itself, link-local addresses (where clouds keep their metadata), its
+    webcams, and local files.
     """
 
     cameras: int = Field(64, ge=1, le=10_000, description="Cameras there may be, with those of the configuration.")

@@ -35,7 +35,7 @@ def refusal(address: Address, reach: ReachSettings) -> str | None:
             return None if _is_within(Path(address.url), reach.folders) else "local files are not allowed here"
         case AddressKind.WEBCAM:
             allowed = reach.webcams and _DEVICE.fullmatch(address.url)
-            return None if allowed else "this webcam is not allowed here"
+            return None if allowed else "webcams of this machine are not allowed here"
     if address.endpoint is None:
         return "it would listen on this machine, which is not allowed here"
     listens = address.kind is AddressKind.UDP

@@ -20,7 +20,7 @@ class ReachSettings(Settings):
         (), description="Networks that are allowed although others like them are not."
     )
     folders: tuple[Path, ...] = Field((), description="Folders whose files may be played.")
-    webcams: bool = Field(default=True, description="Allow the webcams of this machine.")
+    webcams: bool = Field(default=False, description="Allow the webcams of this machine.")
 
 
 class LiveSettings(Settings):

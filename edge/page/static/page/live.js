@@ -74,7 +74,7 @@ class Wall {
   #invite() {
     if (this.tiles.querySelector(".empty")) return;
     const may = this.may("operate");
-    const text = may ? "Add a network camera by its address, or a webcam of this machine by its number." : "Somebody with the role operate can add one.";
+    const text = may ? "Add a network camera by its address." : "Somebody with the role operate can add one.";
     clear(this.tiles, el("li", { class: "empty" }, icon("live"), el("h2", { text: "No cameras yet" }), el("p", { text }), may && button("Add camera", () => addCamera(this.list), { icon: "plus", kind: "main" })));
   }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -54,6 +54,8 @@ class RunReport:
     detections: Mapping[str, int]
     objects: Mapping[str, int]
     stopped: bool
+    told_to_end: bool = False
+    """Whether cameras, for which there is hardly another end, were told to: it leaves nothing of them undone."""
     steady_fps: float = 0.0
     """Results a second from the first to the last: without the start."""
     errors: tuple[str, ...] = ()
@@ -78,6 +80,14 @@ class RunReport:
             return EXIT_NO_SOURCE
         whole = all(source.whole for source in self.sources) and not self.errors
         return EXIT_DONE if whole else EXIT_LOSSES
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ended it before its time and that is all there is to say: a camera that never came is no
+        loss of a run that would have waited for it."""
+        if not self.told_to_end:
+            return self.stopped
+        return not self.errors and all(source.whole or source.state == "refused" for source in self.sources)
 
     def summary(self) -> dict[str, Any]:
         """As the plain values of summary.json; milliseconds, frames a second."""
@@ -111,3 +121,16 @@ def source_summaries(sources: Sequence[SourceReport]) -> list[dict[str, Any]]:
         entry["state"] = "done" if source.state == "skipped" else source.state
         entries.append(entry)
     return entries
+
+
+def without_losses_of(
+    reports: Sequence[SourceReport], *, removed: Collection[str], changed: Collection[str]
+) -> list[SourceReport]:
+    """Without what is of no concern any more: what a camera lost that was removed, and that one never came whose
+    settings were changed since."""
+    return [
+        report
+        for report in reports
+        if not (report.name in removed and not report.whole)
+        and not (report.name in changed and report.state == "refused")
+    ]

@@ -213,6 +213,49 @@ def test_cameras_come_go_and_change_while_the_others_never_notice(clip: Path, tm
     assert frames == list(range(len(frames))), "it was never begun anew"
 
 
+def test_what_the_user_took_away_or_corrected_is_no_loss_and_a_camera_that_is_away_fails_no_run(
+    clip: Path, tmp_path: Path
+) -> None:
+    fine, dead = {"source": str(clip), "loop": True}, {"source": "rtsp://127.0.0.1:9/none", "wait": True}
+    before = settings(tmp_path, {"fine": fine, "goes": dead, "corrected": dead, "away": dead})
+    ended: list[str] = []
+
+    async def during(watched: Watched) -> None:
+        watched.station.log._journal = Journal(ended)  # type: ignore[assignment] # what is said of the end
+        away = [(name, SourceState.BACKING_OFF) for name in ("goes", "corrected", "away")]
+        await watched.until(lambda: set(away) <= set(watched.states))
+        await watched.station.apply(settings(tmp_path, {"fine": fine, "corrected": fine, "away": dead}))
+        await watched.until(lambda: watched.frames("corrected") > 10 and watched.frames("fine") > 10)
+
+    report = Watched(before).run(during)
+    assert sorted((source.name, source.state) for source in report.sources) == [
+        ("away", "refused"),
+        ("corrected", "done"),
+        ("fine", "done"),
+    ]
+    assert report.exit_code == 5
+    assert ended == ["KILLED"]
+
+
+class Journal:
+    """Hears how a run ended."""
+
+    def __init__(self, ended: list[str]) -> None:
+        self._ended = ended
+
+    def window(self, *_: object) -> None:
+        """Of no interest here."""
+
+    def begin(self, *_: object) -> None:
+        """Of no interest here."""
+
+    def start_courier(self) -> None:
+        """Of no interest here."""
+
+    def finish(self, status: str, *_: object) -> None:
+        self._ended.append(status)
+
+
 def test_a_paused_camera_waits_and_begins_when_it_is_let(clip: Path, tmp_path: Path) -> None:
     looped = {"source": str(clip), "loop": True}
     before = settings(tmp_path, {"runs": looped, "waits": {**looped, "paused": True}})

@@ -191,7 +191,7 @@ def test_mlflow_hears_of_every_camera(camera: RtspCamera, tmp_path: Path) -> Non
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
     (experiment,) = (found for found in client.search_experiments() if found.name == "videodisco")
     (logged,) = client.search_runs([experiment.experiment_id])
-    assert logged.info.status == "FINISHED"
+    assert logged.info.status == "KILLED"
     for name in ("yard/fps/out", "door/latency_ms/total/p95", "fps/out", "yard/source/live", "door/frames/dropped"):
         assert len(client.get_metric_history(logged.info.run_id, name)) >= 2, name
 

@@ -25,7 +25,7 @@ from edge.cameras.swaps import Swaps, TakeModels
 from edge.config import RunSettings
 from edge.events.publish.base import Publisher
 from edge.meter import RunMeter
-from edge.report import RunReport, SourceReport
+from edge.report import RunReport, SourceReport, without_losses_of
 from edge.run_folder import RunFolder, open_run_folder
 from edge.run_log import RunLog
 from stream.errors import SinkError, VideoDiscoError
@@ -203,6 +203,7 @@ class CameraStation:
             self._start(name, listed[name])
         for name in gone:
             self._states.pop(name, None)
+        self._reports = without_losses_of(self._reports, removed=gone, changed=changed)
         self._forget_unused()
         self._write(lambda: self.folder.write_config(self._settings))
         verbs = {"removed": gone, "changed": changed, "added": fresh}
@@ -379,7 +380,8 @@ class CameraStation:
             detections=dict(self.meter.detections.most_common()),
             objects=self.meter.objects(),
             steady_fps=self.meter.steady_fps,
-            stopped=False,  # there is no other end for cameras
+            stopped=False,
+            told_to_end=self._stop.is_set(),
             errors=tuple(self._failures),
             also=lookouts.sections,
             words=lookouts.words,

@@ -23,7 +23,7 @@ from cloud.questions import Outcome, Question, as_dict
 from cloud.refiners.base import Refiner
 from cloud.refinery import Refinery, RefineryLimits
 from cloud.results import Results, ResultStore
-from cloud.run_log import RunLog, make_folder
+from cloud.run_log import RunLog, make_folder, remove_folder
 from cloud.samples import Samples, is_sampled
 from stream.dataset.collector import Collector
 from stream.home import home
@@ -48,13 +48,13 @@ class CloudService:
         self._settings = settings
         self.refiner = refiner
         self._stop = asyncio.Event()
-        self._folder = make_folder(settings)
-        self._log = RunLog(settings, self._folder)
-        self._samples = Samples(self._folder, settings.samples, self._log.predictions)
         self._instruments = Instruments(ready={"refiner": self._ready})
         self._collecting = self._make_collecting()
         self._figures = Figures(self._instruments.metrics.registry, time.monotonic())
         self._results = self._make_results()
+        self._folder = make_folder(settings)  # now that nothing else can be wrong with the settings
+        self._log = RunLog(settings, self._folder)
+        self._samples = Samples(self._folder, settings.samples, self._log.predictions)
         self._refinery = self._make_refinery()
         self._service = self._make_service()
 
@@ -86,7 +86,7 @@ class CloudService:
         self._stop.set()
 
     async def close(self) -> None:
-        """Let go of threads and files; also of a service that did not start."""
+        """Let go of threads and files."""
         with contextlib.suppress(TimeoutError):  # a batch hangs; the process is about to end
             async with asyncio.timeout(_CLOSE_S):
                 await self._refinery.close()
@@ -94,6 +94,11 @@ class CloudService:
         if self._collecting is not None:
             self._collecting.close()
         self._log_window()
+
+    async def give_up(self) -> None:
+        """The same for one that did not start: nothing of it stays."""
+        await self.close()
+        remove_folder(self._folder)
 
     def deliver(self) -> str:
         """See to it that MLflow gets it all; a sentence about what has to wait."""

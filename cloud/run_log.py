@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import time
 from collections.abc import Mapping
@@ -95,3 +96,10 @@ def make_folder(settings: CloudSettings) -> Path:
         except OSError as exc:
             raise OutputError(f"the folder {folder} cannot be made ({exc.strerror}); choose another project") from exc
         return folder.absolute()
+
+
+def remove_folder(folder: Path) -> None:
+    """Take away what :func:`make_folder` made, where nothing came of it."""
+    with contextlib.suppress(OSError):
+        (folder / "config.yaml").unlink()
+        folder.rmdir()

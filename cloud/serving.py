@@ -57,7 +57,7 @@ def serve(settings: CloudSettings, *, debug: bool) -> int:
         try:
             loop.run(service.start())
         except BaseException:
-            loop.run(service.close())
+            loop.run(service.give_up())
             raise
         _say(f"videodisco cloud: {refiner.model.name} refines on {', '.join(service.addresses)}")
         loop.run(service.run())

@@ -28,11 +28,12 @@ COPY_BYTES = 1 << 20
 @dataclass(slots=True, weakref_slot=True)
 class RunFolder:
     """Where a run writes. ``finished`` holds the former summary's entry for every source that may be skipped, by
-    location; ``settings_hash`` stands for the settings that shape the results."""
+    location; ``settings_hash`` stands for the settings that shape the results. ``fresh``: there was no such folder."""
 
     path: Path
     settings_hash: str
     finished: dict[str, dict[str, Any]] = field(default_factory=dict)
+    fresh: bool = True
     release: Callable[[], object] = lambda: None
     """Let other runs write here; happens by itself when this is forgotten."""
 
@@ -86,13 +87,13 @@ class RunFolder:
         """Keep the settings beside what they made, without credentials. Raises SinkError."""
         _replace(self.config, redact_url(to_yaml(settings)))
 
-    def remove_if_unused(self) -> None:
-        """Take the folder away again when no frame was written into it."""
+    def remove_if_unused(self, *more: str) -> None:
+        """Take the folder away again when no frame was written into it; ``more`` of its files hold nothing either."""
         with contextlib.suppress(OSError):
             for file in (self.predictions, self.csv):
                 if file.exists() and file.stat().st_size > 0:
                     return
-            for file in (self.predictions, self.csv, self.summary, self.config):
+            for file in (self.predictions, self.csv, self.summary, self.config, *(self.path / name for name in more)):
                 file.unlink(missing_ok=True)
             self.path.rmdir()
 
@@ -128,7 +129,8 @@ def open_lasting_folder(settings: RunSettings) -> RunFolder:
         OutputError: it cannot be made or written, or another run is writing into it.
     """
     output = settings.output.model_copy(update={"exist_ok": True})
-    return _claimed(RunFolder(_make(output), fingerprint(settings.shaping_results())))
+    fresh = not (output.project / output.name).exists()
+    return _claimed(RunFolder(_make(output), fingerprint(settings.shaping_results()), fresh=fresh))
 
 
 def _claimed(folder: RunFolder) -> RunFolder:

@@ -205,6 +205,7 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
         ended = commands.videodisco("cloud", "--no-mlflow", "--port", port, cwd=tmp_path)
     assert ended.code == EXIT_USAGE
     assert port in ended.sentence
+    assert not list((tmp_path / "runs").iterdir()), "nothing was begun"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # MLflow's own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,11 @@ from pydantic import ValidationError
 
 from edge.escalation.figures import Agreement, EscalationFigures
 from edge.escalation.settings import BudgetSettings
+from edge.service.configuration import ConfigDocument
 from edge.service.escalation import escalation_answer, escalation_families
+from edge.service.hub import Hub
+from edge.service.program import ServeProgram
+from stream.errors import ModelError
 from stream.spool import Spool
 from stream.telemetry import MlflowSettings, records
 from stream.telemetry.destination import Destination, page_of
@@ -154,3 +159,22 @@ def test_answers_of_a_refiner_are_counted_by_camera_and_class(tmp_path: Path, bi
             assert service.get("/cameras/street").json["agreement"] == 1.0
             line = 'videodisco_escalation_agreement{camera="street",class="car"} 1.0'
             assert line in service.get("/metrics").body.decode().splitlines()
+
+
+def test_a_model_that_is_refused_leaves_no_folder_behind_but_one_that_was_there(tmp_path: Path) -> None:
+    async def refused() -> None:
+        options = {
+            "detector": {"model": str(tmp_path / "nope.onnx")},
+            "output": {"project": tmp_path / "runs"},
+            "mlflow": {"enabled": False},
+            "serve": {"http": {"port": 0}},
+        }
+        document = ConfigDocument(None, options)
+        with pytest.raises(ModelError):
+            await ServeProgram(Hub(document.load(), document)).run()
+
+    asyncio.run(refused())
+    assert not list((tmp_path / "runs").iterdir())
+    (tmp_path / "runs" / "serve").mkdir()
+    asyncio.run(refused())
+    assert (tmp_path / "runs" / "serve").is_dir()

@@ -18,14 +18,14 @@ import cv2
 from edge.cameras.station import CameraStation, Lasting
 from edge.page.page import PAGE
 from edge.report import RunReport
-from edge.run_folder import open_lasting_folder
+from edge.run_folder import RunFolder, open_lasting_folder
 from edge.service.about import AboutRoom
 from edge.service.archive import Archive
 from edge.service.cameras import Cameras
 from edge.service.control import Control
 from edge.service.detect import Detection
 from edge.service.escalation import EscalationRoom
-from edge.service.event_index import EventIndex
+from edge.service.event_index import INDEX_NAME, EventIndex
 from edge.service.figures import StationCollector
 from edge.service.hub import Hub
 from edge.service.image_log import FOLDER as IMAGES_FOLDER
@@ -78,6 +78,7 @@ class ServeProgram:
         self._on_note = on_note
         self._wrap_detector = wrap_detector
         self._stopping = asyncio.Event()
+        self._folder: RunFolder | None = None
 
     def stop(self) -> None:
         """Finish what is being answered and recorded, and end."""
@@ -106,7 +107,12 @@ class ServeProgram:
         finally:
             self._stopping.set()
             await ended
-            await asyncio.get_running_loop().run_in_executor(None, self.hub.close)
+            await asyncio.get_running_loop().run_in_executor(None, self._close)
+
+    def _close(self) -> None:
+        self.hub.close()
+        if self._folder is not None and self._folder.fresh and self.hub.station is None:
+            self._folder.remove_if_unused(INDEX_NAME)  # nothing was begun
 
     async def _load(self) -> CameraStation:
         loop = asyncio.get_running_loop()
@@ -134,7 +140,7 @@ class ServeProgram:
 
     def _make_station(self) -> CameraStation:
         settings = self.hub.settings
-        folder = open_lasting_folder(settings)
+        folder = self._folder = open_lasting_folder(settings)
         self.hub.index = EventIndex(folder.path)
         return CameraStation(
             settings,

@@ -31,6 +31,8 @@ class RunMeter:
     def __init__(self, now_s: float, *, window_s: float, listener: RunListener) -> None:
         self.totals = RunTotals(start_s=now_s)
         self.frames = 0
+        self.depth = 0
+        """Frames that waited when the last one was taken."""
         self.detections: Counter[str] = Counter()
         self._objects: Counter[str] = Counter()
         self._known: OrderedDict[tuple[str, str, int], None] = OrderedDict()
@@ -45,6 +47,7 @@ class RunMeter:
     def frame_in(self, now_s: float, depth: int) -> None:
         self._window.frame_in(now_s)
         self._window.queue_depth(depth)
+        self.depth = depth
 
     def frame_out(self, now_s: float, result: FrameResult) -> None:
         if self._first_s is None:

@@ -51,6 +51,9 @@ OUTLET_BYTES = 64 << 20
 OUTLET_MOST, OUTLET_LEAST = 64, 4
 """Results that wait for one sink, in bytes of whole pictures and in number."""
 
+CAUSES = ("corrupt", "before_keyframe", "late", "overflow", "superseded", "stale", "held_too_long")
+"""By what a live source's frames or detections are left out, besides ``sink_<name>`` for each sink."""
+
 LEAVE_S = 2.0
 """How long a source that was told to end may stay inside libav, which cannot be broken off and may wait for a silent
 camera as long as ``read_timeout_s`` says; then its thread is left to end by itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tests import clips
 from tests.clips import Clip
 from tests.service_runs import Serving, encoded, until
 
+ROOT = Path(__file__).parent.parent
 GREY = encoded(np.full((96, 128, 3), 128, np.uint8))
 
 
@@ -55,6 +57,43 @@ def test_figures_are_named_as_prometheus_names_them(tmp_path: Path) -> None:
     for name in ("videodisco_frames_in_total", "videodisco_camera_connects_total", "videodisco_queue_depth"):
         assert name in said
         assert name in names
+
+
+def test_each_camera_has_its_queue_and_every_cause_from_the_beginning(tmp_path: Path) -> None:
+    clip = clips.write_clip(tmp_path / "yard.mp4", Clip(frames=50))
+    content = {
+        "cameras": {
+            "yard": {"source": str(clip), "loop": True},
+            "gate": {"source": "rtsp://127.0.0.1:9/nobody", "wait": True},
+        },
+        "escalation": {"enabled": True, "shadow": True},
+    }
+    causes = {"corrupt", "before_keyframe", "late", "overflow", "superseded", "stale", "held_too_long"}
+
+    with Serving(tmp_path, content) as service:
+        until(lambda: samples(service).get(("videodisco_frames_total", (("camera", "yard"),)), 0) > 0)
+        found = samples(service)
+    for camera in ("yard", "gate"):
+        assert ("videodisco_queue_depth", (("camera", camera), ("queue", "frames"))) in found
+        told = {
+            dict(labels)["cause"]
+            for name, labels in found
+            if name == "videodisco_frames_dropped_total" and ("camera", camera) in labels
+        }
+        assert causes <= told
+        assert {cause for cause in told - causes if not cause.startswith("sink_")} == set()
+        assert any(cause.startswith("sink_") for cause in told)
+    assert found["videodisco_frames_dropped_total", (("camera", "gate"), ("cause", "overflow"))] == 0
+    assert found["videodisco_queue_depth", (("queue", "escalation"),)] >= 0
+    for queue in ("images", "image_requests", "viewers"):
+        assert ("videodisco_queue_depth", (("queue", queue),)) in found, "as it always was"
+
+
+def test_the_printed_table_has_what_is_told() -> None:
+    printed = (ROOT / "docs" / "http.md").read_text(encoding="utf-8").partition("## Figures")[2]
+    for name, told in MLFLOW_NAMES.items():
+        for family in re.findall(r"(?:videodisco|process)_[a-z_]+", told):
+            assert family in printed, name
 
 
 def test_buckets_count_what_is_below_their_bounds() -> None:

@@ -19,7 +19,7 @@ from edge.swap import SwappableDetector
 from edge.window.roles import FeedFigures
 from stream.errors import SourceError, VideoDiscoError
 from stream.frame import FrameResult, Refinement, ZoneView
-from stream.live import LivePipeline, LiveSource
+from stream.live import CAUSES, LivePipeline, LiveSource
 from stream.pipeline import TrackerMaker
 from stream.pool import Lane
 from stream.recording.recorder import SegmentRecorder
@@ -31,6 +31,9 @@ from stream.sources.status import SourceStatus
 from stream.windows import WindowSnapshot
 
 log = logging.getLogger(__name__)
+
+ISOLATED_CAUSES = ("isolation", "isolation_packets")
+"""By what a decoding process of its own leaves out more, on the way to us."""
 
 RESTART_AFTER_S = 5.0
 """A camera whose pipeline failed by an error of ours begins anew after this."""
@@ -139,6 +142,13 @@ class Camera:
     def drops(self) -> dict[str, int]:
         """What was left out since the start, by cause."""
         return dict(self._drops)
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """By what something may be left out, as far as that is known before it happens."""
+        parts = self._parts
+        own = ISOLATED_CAUSES if self.settings.isolate else ()
+        return (*CAUSES, *own, *(f"sink_{sink.name}" for sink in (parts.sinks if parts else ())))
 
     def end_events(self) -> None:
         """Its picture is gone: whatever was seen in it is over, as far as anybody knows. On the loop, which does not

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from edge.cameras.camera import Camera
 from edge.cameras.station import CameraStation
+from edge.escalation.figures import EscalationFigures
 from edge.service.escalation import escalation_families
 from edge.service.hub import Hub
 from stream.sources.status import SourceState
@@ -33,7 +34,7 @@ MLFLOW_NAMES = {
     "latency_ms/<stage>/p50|p95|p99": "histogram_quantile(0.95, rate(videodisco_stage_seconds_bucket[5m]))",
     "frames/dropped": "sum(increase(videodisco_frames_dropped_total[1m]))",
     "frames/dropped_by/<cause>": 'videodisco_frames_dropped_total{cause="<cause>"}',
-    "queue/depth": "videodisco_queue_depth",
+    "queue/depth": 'videodisco_queue_depth{queue="frames"}',
     "detections/count": "increase(videodisco_detections_total[1m])",
     "source/live": 'videodisco_camera_state{state="live"}',
     "source/connects": "videodisco_camera_connects_total",
@@ -41,7 +42,7 @@ MLFLOW_NAMES = {
     "images/latency_ms/p50|p95|p99": 'videodisco_stage_seconds{camera="images",stage="total"}',
     "escalation/<count>": "videodisco_escalation_<count>_total",
     "escalation/refused/<cause>": 'videodisco_escalation_refused_total{cause="<cause>"}',
-    "escalation/spooled": "videodisco_escalation_waiting",
+    "escalation/spooled": 'videodisco_queue_depth{queue="escalation"}',
     "escalation/agreement/<camera>/<class>": 'videodisco_escalation_agreement{camera="<camera>", class="<class>"}',
     "cpu/percent": "rate(process_cpu_seconds_total[1m]) * 100",
     "memory/rss_mb": "process_resident_memory_bytes / 1e6",
@@ -68,9 +69,10 @@ class StationCollector(Collector):
         yield from _states(station)
         yield self._absences(station)
         yield _model(station)
-        yield self._depths()
+        escalation = station.assembly.escalation()
+        yield self._depths(cameras, escalation)
         yield from self._images()
-        if (escalation := station.assembly.escalation()) is not None:
+        if escalation is not None:
             yield from escalation_families(escalation)
 
     def _absences(self, station: CameraStation) -> Metric:
@@ -85,13 +87,18 @@ class StationCollector(Collector):
             away.add_metric([name], now_s - absence.since_s if absence else 0.0)
         return away
 
-    def _depths(self) -> Metric:
+    def _depths(self, cameras: Sequence[Camera], escalation: EscalationFigures | None) -> Metric:
+        """Only what waits at a camera has the label of one."""
         depth = GaugeMetricFamily("videodisco_queue_depth", "What waits, by queue.", labels=["queue"])
         rooms = self._hub.rooms
         if rooms:
             depth.add_metric(["images"], sum(room.lane.depth for room in rooms))
             depth.add_metric(["image_requests"], sum(room.depth for room in rooms))
         depth.add_metric(["viewers"], self._hub.feeds.viewers)
+        if escalation is not None:
+            depth.add_metric(["escalation"], escalation.spooled)
+        for camera in cameras:
+            depth.add_sample(depth.name, {"queue": "frames", "camera": camera.name}, camera.meter.depth)
         return depth
 
     def _images(self) -> Iterator[Metric]:
@@ -137,7 +144,8 @@ def _counts(cameras: Sequence[Camera]) -> Iterator[Metric]:
     for camera in cameras:
         arrived.add_metric([camera.name], camera.meter.totals.frames_in)
         results.add_metric([camera.name], camera.meter.frames)
-        for cause, count in camera.drops.items():
+        # A counter that begins with its first drop would have no rate of that one.
+        for cause, count in (dict.fromkeys(camera.causes, 0) | camera.drops).items():
             dropped.add_metric([camera.name, cause], count)
         for name, count in tuple(camera.meter.detections.items()):
             found.add_metric([camera.name, name], count)

@@ -103,3 +103,11 @@ def test_no_word_of_the_help_is_taken_for_markup() -> None:
     ]
     assert any(r"\[default: 0.4]" in text for text in texts)
     assert not [text for text in texts if re.search(r"(?<!\\)\[", text)]
+
+
+@pytest.mark.parametrize("option", [("--model", "nowhere"), ("--conf", "0.3")])
+def test_checks_does_not_pass_over_what_only_a_measurement_needs(
+    option: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert videodisco.main(["checks", *option]) == 2
+    assert f"{option[0]} is for --measure CLIP" in capsys.readouterr().err

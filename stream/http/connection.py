@@ -8,7 +8,7 @@ import logging
 from typing import cast
 
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from stream.http.errors import sentence_for
 from stream.http.headers import API_HEADERS
@@ -21,6 +21,9 @@ _LINGER_S = 3.0
 """How long a body that nobody wants is read, so that its sender sees the answer rather than a reset."""
 
 _NEVER_S = 1e9
+
+_TOO_MANY = "Too many headers received"
+"""aiohttp's words."""
 
 
 class Connection(web.RequestHandler):
@@ -107,8 +110,13 @@ class Connection(web.RequestHandler):
             log.debug("a request that is not HTTP: %s", message)
         if request.writer.output_size > 0:
             raise ConnectionResetError("the answer had begun already")
-        status = 431 if isinstance(exc, LineTooLong) else status
+        status = 431 if _headers_too_large(exc) else status
         body = json.dumps({"error": sentence_for(status)})
         response = web.Response(status=status, text=body, content_type="application/json", headers=API_HEADERS)
         response.force_close()
         return response
+
+
+def _headers_too_large(exc: BaseException | None) -> bool:
+    """aiohttp has no error of its own for too many of them, only words."""
+    return isinstance(exc, LineTooLong) or (isinstance(exc, BadHttpMessage) and exc.message == _TOO_MANY)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from edge.cameras.settings import CameraName
 from edge.events.settings import EventSettings
@@ -116,7 +116,7 @@ class CameraChange(Wire):
     """What is to be another way; keys that are left out stay, null sets one back to its default."""
 
     source: Annotated[str | None, Field(min_length=1, max_length=2000, description="Its address.")] = None
-    paused: bool | None = None
+    paused: StrictBool | None = None
     model: Annotated[str | None, Field(max_length=100)] = None
     confidence: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)] = None
     classes: tuple[ClassWord, ...] | None = None
@@ -124,8 +124,8 @@ class CameraChange(Wire):
     detect_fps: Annotated[float | None, Field(gt=0, le=1000, allow_inf_nan=False)] = None
     motion: Literal["auto", "off"] | None = None
     rtsp_transport: Literal["tcp", "udp"] | None = None
-    loop: bool | None = None
-    isolate: bool | None = None
+    loop: StrictBool | None = None
+    isolate: StrictBool | None = None
     zones: tuple[ZoneSettings, ...] | None = None
     lines: tuple[LineSettings, ...] | None = None
     record: RecordChange | None = None
@@ -142,7 +142,7 @@ class NewCamera(CameraChange):
 class RecordingBody(Wire):
     """Whether it is to be recorded by hand."""
 
-    on: bool
+    on: StrictBool
 
 
 class Cameras:

@@ -29,7 +29,7 @@ export function addCamera(list) {
   api.models().then(({ models }) => fillChoice(model, [["", "the usual one"], ...models.map((each) => each.name)]), () => {});
   const fields = [
     field("Name", name, "Files and figures are named after it."),
-    field("Address", source, "It begins with rtsp:// or http://. A password in it is never shown again."),
+    field("Address", source, "It begins with rtsp://, or http:// for MJPEG and HLS. A password in it is never shown again."),
     field("Model", model),
   ];
   ask("Add a camera", "Add", fields, async () => {

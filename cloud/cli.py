@@ -1,4 +1,5 @@
 """``videodisco cloud``: the refiner, as a service."""
+# ruff: noqa: FBT002 - a flag of a command is a boolean parameter: that is how typer reads it
 
 from __future__ import annotations
 
@@ -33,14 +34,20 @@ def cloud(
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Listen for other machines without any token.")
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Print what happens inside, and tracebacks.")] = False,  # noqa: FBT002 - a flag of a command is a boolean parameter
+    check: Annotated[
+        bool, typer.Option("--check", help="Say whether the settings are valid, and start nothing.")
+    ] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of the settings.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print what happens inside, and tracebacks.")] = False,
 ) -> int:
     """Look again at crops that edges send, until Ctrl-C.
 
     Says where it listens once it is ready. Exit codes: 2 usage or output, 4 model refused, 130 Ctrl-C, 143 stopped.
     """
-    from cloud.serving import read_settings, serve
+    from cloud.serving import check_settings, print_schema, read_settings, serve
 
+    if schema:
+        return print_schema()
     values: dict[str, Any] = {
         "http": {"host": host, "port": port, "insecure": insecure},
         "refiner": {"model": model, "labels": labels, "kind": kind, "device": device, "workers": workers},
@@ -49,4 +56,5 @@ def cloud(
         "name": name,
         "mlflow": {"enabled": mlflow, "uri": mlflow_uri},
     }
-    return serve(read_settings(config, values, token), debug=debug)
+    settings = read_settings(config, values, token)
+    return check_settings(settings, config) if check else serve(settings, debug=debug)

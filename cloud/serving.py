@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import sys
@@ -42,6 +43,23 @@ def read_settings(config: Path | None, options: Mapping[str, Any], token: str | 
         values = with_token(values, token)
     settings = build(CloudSettings, values, origin=str(config) if config else "the command line")
     return settings.model_copy(update={"mlflow": settings.mlflow.with_environment(os.environ)})
+
+
+def check_settings(settings: CloudSettings, config: Path | None) -> int:
+    """Say that the settings would be served by; the exit code.
+
+    Raises:
+        UsageError: the door would stand open.
+    """
+    require_closed_door(settings.http)
+    _say(f"{config or 'what the command line says'} is valid")
+    return EXIT_DONE
+
+
+def print_schema() -> int:
+    """For editors that complete and check as you type; the exit code."""
+    _say(json.dumps(CloudSettings.model_json_schema(), indent=2))
+    return EXIT_DONE
 
 
 def serve(settings: CloudSettings, *, debug: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import pytest
 from cloud.config import CloudSettings, with_token
 from cloud.samples import is_sampled
 from cloud.serving import read_settings
+from edge.cli.config import REFINERS_KEYS
+from edge.config import RunSettings
 from stream import wire
 from stream.config import build, load_yaml
 from stream.errors import UsageError
+from tests.commands import in_process
 
 EXAMPLE = Path(__file__).parent.parent / "configs" / "cloud.yaml"
 TOKEN = "of-the-command-line"  # noqa: S105 - a test's own
@@ -71,3 +75,35 @@ def test_a_sample_is_the_same_at_any_time_and_as_large_as_asked_for() -> None:
     assert chosen == [key for key in keys if is_sampled(key, 0.05)]
     assert not any(is_sampled(key, 0.0) for key in keys)
     assert all(is_sampled(key, 1.0) for key in keys)
+
+
+def test_check_says_whether_a_file_is_valid_and_starts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = in_process(capsys, "cloud", "--config", EXAMPLE, "--check")
+    assert (told.code, told.out, told.err) == (0, f"{EXAMPLE} is valid\n", "")
+    (tmp_path / "bad.yaml").write_text("refiner: {kind: oracle}\nbatchs: {}\n")
+    told = in_process(capsys, "cloud", "--config", "bad.yaml", "--check")
+    assert told.code == 2
+    assert "bad.yaml: refiner.kind" in told.sentence
+    assert "'batchs'" in told.sentence
+    (tmp_path / "open.yaml").write_text("http: {host: 0.0.0.0}\n")
+    assert in_process(capsys, "cloud", "--config", "open.yaml", "--check").code == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.yaml", "open.yaml"]
+
+
+def test_schema_is_that_of_the_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    told = in_process(capsys, "cloud", "--schema")
+    assert told.code == 0
+    assert json.loads(told.out) == CloudSettings.model_json_schema()
+
+
+def test_the_edges_check_of_a_refiners_file_says_who_checks_it(capsys: pytest.CaptureFixture[str]) -> None:
+    told = in_process(capsys, "config", "validate", EXAMPLE)
+    assert told.code == 2
+    assert told.sentence.endswith(f"; a file of the refiner is checked by videodisco cloud --config {EXAMPLE} --check")
+
+
+def test_the_edge_knows_the_refiners_keys() -> None:
+    assert set(CloudSettings.model_fields) - set(RunSettings.model_fields) == REFINERS_KEYS

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from edge.config import RunSettings
+from edge.service.configuration import ConfigDocument
 from edge.service.reserved import MODELS, RESERVED, refuse_reserved, refuse_variables
 from stream.errors import UsageError
 from tests.service_runs import Serving
@@ -192,3 +193,12 @@ def test_the_api_gives_away_nothing_and_writes_nowhere(tmp_path: Path, monkeypat
         for shown in ("/cameras", "/cameras/far", "/config"):
             assert b"Xpw" not in service.get(shown).body
             assert b"Xboss" not in service.get(shown).body
+
+
+@pytest.mark.parametrize("password", ["ge#heim", "ge/heim", "geheim", "ge?heim"])
+@pytest.mark.parametrize("tail", ["10.0.0.9/@192.0.2.66/x", "10.0.0.9?@192.0.2.66", "10.0.0.9#@192.0.2.66"])
+def test_a_kept_password_goes_to_no_other_host_behind_an_at(password: str, tail: str) -> None:
+    former = f"rtsp://admin:{password}@10.0.0.9/x"
+    with pytest.raises(UsageError, match="write its user and password again"):
+        ConfigDocument.kept_credentials(f"rtsp://***@{tail}", former)
+    assert ConfigDocument.kept_credentials("rtsp://***@10.0.0.9/y", former) == f"rtsp://admin:{password}@10.0.0.9/y"

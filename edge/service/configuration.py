@@ -179,7 +179,7 @@ def _with_secret(given: str, known: Any, place: str) -> str:
     # The rest of an address may change, its host may not: the password would be sent to another one.
     head, _, tail = given.partition(f"{HIDDEN}@")
     shown_head, _, shown_tail = redact_url(text).partition(f"{HIDDEN}@")
-    if HIDDEN in tail or head != shown_head or _host(tail) != _host(shown_tail):
+    if HIDDEN in tail or "@" in tail or head != shown_head or _host(tail) != _host(shown_tail):
         raise UsageError(f"'{place}' is at another address now: write its user and password again")
     userinfo = text.removeprefix(head)[: -len(shown_tail) - 1] if shown_tail else ""
     if not userinfo or HIDDEN in shown_tail:

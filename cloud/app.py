@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -50,6 +51,7 @@ class CloudService:
         self._stop = asyncio.Event()
         self._instruments = Instruments(ready={"refiner": self._ready})
         self._collecting = self._make_collecting()
+        self._tell_model()
         self._figures = Figures(self._instruments.metrics.registry, time.monotonic())
         self._results = self._make_results()
         self._folder = make_folder(settings)  # now that nothing else can be wrong with the settings
@@ -120,6 +122,13 @@ class CloudService:
         if self._stop.is_set():
             return "it is about to stop"
         return "answers cannot be kept: is the disk full?" if self._refinery.unkept_s else None
+
+    def _tell_model(self) -> None:
+        """As the edge tells Prometheus of its models."""
+        told = prometheus.Info(
+            "videodisco_model", "What looks again.", ("model",), registry=self._instruments.metrics.registry
+        )
+        told.labels("refiner").info(asdict(self.refiner.model))
 
     def _make_results(self) -> Results:
         kept = self._settings.results

@@ -19,6 +19,7 @@ from cloud.app import CloudService
 from cloud.config import CloudSettings
 from cloud.refiners.making import make_refiner
 from stream import wire
+from stream.frame import ModelIdentity
 from tests.conftest import missing
 from tests.refining import TRUCK, Client, ObedientRefiner, client_of, crop, item, jpeg, key_of, stored, until
 
@@ -95,6 +96,19 @@ def test_the_reply_is_as_the_contract_says(tmp_path: Path) -> None:
             assert isinstance(failed, wire.Failed)
             assert failed.error.code == "bad_image"
             assert not failed.error.retry
+
+    asyncio.run(scenario())
+
+
+def test_the_figures_say_which_model_refines_and_who_signed_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        signed = ModelIdentity("obedient", "1", "cd" * 32, "ops.pub sha256:0123456789abcdef")
+        async with running(tmp_path, ObedientRefiner(model=signed)) as here:
+            sample = (
+                f'videodisco_model_info{{model="refiner",name="obedient",sha256="{signed.sha256}",'
+                f'signer="{signed.signer}",version="1"}}'
+            )
+            assert await here.figure(sample) == 1
 
     asyncio.run(scenario())
 

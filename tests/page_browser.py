@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 CHROMIUM = Path("/usr/bin/chromium")
 WAIT_MS = 60_000
+PICTURES = os.environ.get("VIDEODISCO_PICTURES")
+"""The folder for pictures of the page, where somebody wants to look at them."""
+
 WIDE, PHONE = (1280, 800), (390, 844)
 
 _WATCH = """
@@ -81,6 +85,11 @@ class Visit:
         view = f"{name}-one" if (name, bool(part)) == ("live", True) else name
         self.page.locator(f'main[data-view="{view}"] h1, main[data-view="login"] h1').first.wait_for()
         return self.page
+
+    def keep_picture(self, name: str) -> None:
+        """The whole page as ``name``.png in the folder that the environment's VIDEODISCO_PICTURES names, if it does."""
+        if PICTURES:
+            self.page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
 
     def until(self, script: str, argument: object = None) -> Any:
         """Wait until a script says something true, and return that."""

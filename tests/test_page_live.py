@@ -146,6 +146,7 @@ def test_boxes_are_drawn_on_the_picture_that_they_were_found_in(visit: Visit) ->
         for found in sure:
             assert drawn_share(drawn, found["bbox"], scale) > 0.8, (frame, found)
         checked.add(frame)
+    visit.keep_picture("live-street_with-boxes")
 
 
 def test_layers_can_be_switched_and_are_remembered(visit: Visit) -> None:
@@ -186,6 +187,7 @@ def test_all_cameras_are_tiles_with_state_rate_and_age(visit: Visit) -> None:
     assert "nothing listens at 127.0.0.1:9" in gate.locator(".veil").inner_text()
     assert re.fullmatch(r"since \d\d:\d\d:\d\d", gate.locator(".veil-for").inner_text())
     page.get_by_text("1 of 2 cameras live").wait_for()
+    visit.keep_picture("live_with-pictures")
 
 
 def test_who_comes_later_sees_since_when_a_camera_is_away(browser: Any, service: Serving) -> None:

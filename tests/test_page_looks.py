@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.page_browser import PHONE, WIDE, Visit, chromium
+from tests.page_browser import PHONE, PICTURES, WIDE, Visit, chromium
 from tests.service_runs import Serving, encoded, frame_of
 
 pytestmark = pytest.mark.slow
@@ -24,6 +24,11 @@ PLACES = {
     "zones/gate": '[role="status"]:text("Zones can be drawn all the same.")',
 }
 LARGEST_LOAD_BYTES = 300_000
+
+SIZES = {WIDE: "wide", PHONE: "phone"}
+SCHEMES = [("light", WIDE), ("dark", PHONE)]
+if PICTURES:
+    SCHEMES += [("light", PHONE), ("dark", WIDE)]
 
 # Every visible text with less contrast to what lies under it than WCAG's AA asks for. Pictures count as their veil's
 # colour over black or white, whichever is worse.
@@ -134,7 +139,14 @@ def service(tmp_path_factory: pytest.TempPathFactory, bikes_clip: Path, browser:
         yield running
 
 
-@pytest.mark.parametrize(("theme", "size"), [("light", WIDE), ("dark", PHONE)], ids=["light, wide", "dark, phone"])
+@pytest.fixture(scope="module")
+def closed_service(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Iterator[Serving]:
+    tokens = [{"name": "screen", "token": "nobody-here-shows-this-one", "role": "view"}]
+    with Serving(tmp_path_factory.mktemp("closed"), {"serve": {"http": {"tokens": tokens}}}) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("theme", "size"), SCHEMES, ids=lambda value: SIZES.get(value, value))
 def test_every_view_can_be_read_named_and_fits(
     browser: Any, service: Serving, theme: str, size: tuple[int, int], tmp_path: Path, bikes_clip: Path
 ) -> None:
@@ -147,12 +159,27 @@ def test_every_view_can_be_read_named_and_fits(
             if place == "upload":
                 page.set_input_files("#files", [picture])
             page.locator(whole).first.wait_for()
-            visit.until(_STILL)
-            assert page.evaluate(_FAINT) == [], place
-            assert page.evaluate(_NAMELESS) == [], place
-            assert page.evaluate("document.documentElement.scrollWidth") <= size[0], place
-            assert page.locator("h1").count() == 1
-            assert page.evaluate("document.title").endswith(" · VideoDisco")
+            _look_through(visit, f"{place.replace('/', '-')}_{theme}_{SIZES[size]}", width_px=size[0])
+
+
+@pytest.mark.parametrize(("theme", "size"), SCHEMES, ids=lambda value: SIZES.get(value, value))
+def test_who_has_to_log_in_can_read_where(
+    browser: Any, closed_service: Serving, theme: str, size: tuple[int, int]
+) -> None:
+    with Visit(browser, closed_service.url, size=size, color_scheme=theme) as visit:
+        visit.go("live").get_by_role("heading", name="Log in").wait_for()
+        _look_through(visit, f"login_{theme}_{SIZES[size]}", width_px=size[0])
+
+
+def _look_through(visit: Visit, name: str, *, width_px: int) -> None:
+    page = visit.page
+    visit.until(_STILL)
+    visit.keep_picture(name)
+    assert page.evaluate(_FAINT) == [], name
+    assert page.evaluate(_NAMELESS) == [], name
+    assert page.evaluate("document.documentElement.scrollWidth") <= width_px, name
+    assert page.locator("h1").count() == 1
+    assert page.evaluate("document.title").endswith(" · VideoDisco")
 
 
 def test_the_keyboard_goes_through_the_page_in_order(browser: Any, service: Serving) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +102,8 @@ class Result:
 
 
 class Quantising:
-    """One model on its way into 8 bits.
+    """One model on its way into 8 bits. It takes minutes: ``say`` is told what it begins with, ``tried`` what came of
+    each network.
 
     Raises:
         UsageError: a package is missing, or a file of marked boxes is none.
@@ -110,8 +111,15 @@ class Quantising:
         ModelError: the model is refused, or cannot be quantised.
     """
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(
+        self,
+        asked: Asked,
+        *,
+        say: Callable[[str], None] = lambda _stage: None,
+        tried: Callable[[Attempt], None] = lambda _attempt: None,
+    ) -> None:
         check_installed()
+        self._say, self._tried = say, tried
         self._asked = asked
         self._model = find(asked.model, ANY_MODEL)
         self._name = asked.name or f"{self._model.name}-int8"
@@ -122,10 +130,12 @@ class Quantising:
         self._workers = slots.workers
         self._loaded = LoadedModel(self._model, DetectorSettings(device="cpu"), slots)
         self._truths = _truths(asked, self._loaded.names)
+        say(f"taking pictures from {', '.join(clip.name for clip in asked.clips)}")
         frames = list(self._frames())
         self._calibrating, self._held = frames[::3], [frame for place, frame in enumerate(frames) if place % 3]
         if not self._held:
             raise SourceError("the clips hold too few pictures to calibrate and to judge by")
+        say(f"looking at {len(self._held)} of them with {self._model.name}")
         self._exact = [boxes_of(self._session(frame), _pixels(frame)) for frame in self._held]
         self._quick: dict[bytes, list[Boxes]] = {}
 
@@ -141,6 +151,7 @@ class Quantising:
                 " model agrees: calibrate with clips of what it is made to find"
             )
             return result
+        self._say(f"making 8-bit networks with the other {len(self._calibrating)}, and looking with each")
         with Quantiser(content_of(self._model), self._feeds()) as quantiser:
             judged = search(
                 quantiser,
@@ -148,7 +159,9 @@ class Quantising:
                 self._profile,
                 least_f1=self._asked.least_f1,
             )
-            result.attempts.extend(judged)
+            for attempt in judged:
+                result.attempts.append(attempt)
+                self._tried(attempt)
         self._choose(result)
         return result
 
@@ -157,6 +170,7 @@ class Quantising:
         chosen, speed = result.chosen, result.speed
         if chosen is None or speed is None:
             raise ModelError(result.problem)
+        self._say("trying it out in a process of its own")
         precision = (
             f"int8: {chosen.activations}, {chosen.float_convolutions} convolutions in float32; "
             f"F1 {chosen.agreement.f1:.3f} against float, {speed.ratio:.1f} x as fast"
@@ -175,6 +189,7 @@ class Quantising:
             best = max(result.attempts, key=lambda attempt: attempt.agreement.f1 * bool(attempt.integer_convolutions))
             result.problem = f"{self._model.name} is not quantised: {best.problem}"
             return
+        self._say("measuring how fast they are")
         speeds = [self._speed(attempt) for attempt in fit]
         place = max(range(len(fit)), key=lambda each: speeds[each].ratio)
         result.chosen, result.speed = fit[place], speeds[place]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -183,6 +184,19 @@ def quantised(small: Path, carphone_clip: Path) -> tuple[Quantising, Result]:
     return made, made.run()
 
 
+def test_the_stages_are_said_before_and_each_network_after_it_was_tried(small: Path, carphone_clip: Path) -> None:
+    said: list[str] = []
+    made = Quantising(
+        Asked(str(small), (carphone_clip,), "small-int8", least_f1=0.6),
+        say=lambda stage: said.append(stage.split()[0]),
+        tried=lambda attempt: said.append(attempt.activations),
+    )
+    assert said == ["taking", "looking"]
+    made.run()
+    assert [word for word, _ in itertools.groupby(said)][:4] == ["taking", "looking", "making", "U8S8"]
+    assert said[-1] == "measuring"
+
+
 def test_a_model_is_quantised_judged_and_kept(quantised: tuple[Quantising, Result], tmp_path: Path) -> None:
     made, result = quantised
     assert result.chosen is not None
@@ -322,6 +336,9 @@ def test_the_command_refuses_what_does_not_agree_and_says_where_the_report_is(
     ended = in_process(capsys, "models", "quantize", small, *options)
     assert ended.code == 4
     assert "small is not quantised" in ended.sentence
+    *stages, _ = ended.err.splitlines()
+    assert [stage.split()[0] for stage in stages] == ["taking", "looking", "making"]
+    assert ended.out.count("U8S8, step 0: F1") == 1
     assert (tmp_path / "runs" / "quantize-never" / "report.md").exists()
     with pytest.raises(ModelError, match="there is no model"):
         find("never")

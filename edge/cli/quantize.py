@@ -35,11 +35,18 @@ def quantize(
     never do, it is refused (exit code 4). The report has figures and pictures. Needs the extra quantize.
     """
     from edge import quantise_report
+    from edge.cli.console import Terminal
     from edge.quantising import Asked, Quantising
     from stream.errors import ModelError
 
     clips = tuple(dict.fromkeys([*calibrate, *(more_clips or ())]))
-    quantising = Quantising(Asked(model, clips, name, least_f1, conf, tuple(truth or ()), replace))
+    console = Terminal(stderr=True, soft_wrap=True)
+    asked = Asked(model, clips, name, least_f1, conf, tuple(truth or ()), replace)
+    quantising = Quantising(
+        asked,
+        say=lambda stage: console.print(f"{stage} ..."),
+        tried=lambda attempt: typer.echo(_attempt(attempt)),
+    )
     result = quantising.run()
     if result.chosen is not None:
         quantising.keep(result)
@@ -53,8 +60,7 @@ def quantize(
 
 
 def _summary(result: Result) -> list[str]:
-    lines = [_attempt(each) for each in result.attempts]
-    lines += [
+    lines = [
         f"{each.clip}, as marked: F1 {each.exact.f1:.3f} float, {each.quick.f1:.3f} int8" for each in result.marked
     ]
     if result.chosen is not None and result.speed is not None:

@@ -8,14 +8,14 @@ import os
 import re
 import sys
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from edge.config import OutputSettings, RunSettings
 from stream.config import Settings, fingerprint, to_yaml
-from stream.errors import OutputError, SinkError, UsageError
+from stream.errors import OutputError, SinkError, UsageError, VideoDiscoError
 from stream.redaction import redact_url
 from stream.sinks.base import write_failure
 
@@ -87,6 +87,16 @@ class RunFolder:
         """Keep the settings beside what they made, without credentials. Raises SinkError."""
         _replace(self.config, redact_url(to_yaml(settings)))
 
+    @contextlib.contextmanager
+    def gone_if_refused(self) -> Iterator[None]:
+        """Where something is refused in here, a folder that was made for it is not left behind."""
+        try:
+            yield
+        except VideoDiscoError:
+            if self.fresh:
+                self.remove_if_unused()
+            raise
+
     def remove_if_unused(self, *more: str) -> None:
         """Take the folder away again when no frame was written into it; ``more`` of its files hold nothing either."""
         with contextlib.suppress(OSError):
@@ -110,7 +120,7 @@ def open_run_folder(settings: RunSettings) -> RunFolder:
         path = _latest(settings.output)
         if path is not None:
             _check_writable(path)
-            folder = _claimed(RunFolder(path, settings_hash))
+            folder = _claimed(RunFolder(path, settings_hash, fresh=False))
             try:
                 _resume(folder)
             except BaseException:

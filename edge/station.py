@@ -96,7 +96,8 @@ class Station:
         if settings.mlflow.enabled:
             destination(settings.mlflow, settings.output.project)  # a wrong URI is said before the folder is made
         self._folder = open_run_folder(settings)
-        self._lookouts = Lookouts(settings, self._folder.path)
+        with self._folder.gone_if_refused():
+            self._lookouts = Lookouts(settings, self._folder.path)
         self._make_tracker = tracker_maker(
             settings.tracker, confidence=settings.detector.confidence, stride=settings.vid_stride
         )

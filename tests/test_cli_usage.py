@@ -111,3 +111,13 @@ def test_checks_does_not_pass_over_what_only_a_measurement_needs(
 ) -> None:
     assert videodisco.main(["checks", *option]) == 2
     assert f"{option[0]} is for --measure CLIP" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [(), ("--realtime",)])
+def test_a_run_whose_data_set_cannot_be_kept_leaves_no_folder_behind(
+    more: tuple[str, ...], bikes_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text("dataset: {enabled: true, folder: /dev/null/x}\nmlflow: {enabled: false}\n")
+    assert videodisco.main(["run", str(bikes_clip), "--config", "c.yaml", *more]) == 2
+    assert not list(Path("runs").iterdir())

@@ -107,7 +107,8 @@ class CameraStation:
             more_publishers=None if lasting is None else lasting.publishers,
         )
         self.folder = open_run_folder(settings) if lasting is None else lasting.folder
-        self.assembly.open(self.folder)
+        with self.folder.gone_if_refused():
+            self.assembly.open(self.folder)
         self.log = RunLog(settings, self.folder, self.assembly.detector)
         self.meter = RunMeter(time.monotonic(), window_s=float("inf"), listener=self.log)
         self.log.also = self.assembly.figures

@@ -18,6 +18,7 @@ import pytest
 
 from edge.events.settings import EventSettings
 from edge.events.sink import EventsSink
+from edge.events.snapshots import newest_pictures
 from stream.errors import SinkError
 from stream.frame import FrameResult, Pixels, Refinement
 from stream.sinks.base import Sink
@@ -398,3 +399,17 @@ def test_results_are_never_written_into(tmp_path: Path) -> None:
     each.frame.picture.setflags(write=False)
     each.detections.xyxy.setflags(write=False)
     written(sink_for(tmp_path, snapshots=True), each)
+
+
+def test_the_newest_pictures_are_those_of_the_newest_events_of_all_cameras(tmp_path: Path) -> None:
+    places = [
+        "yard/2026-11-22/1795300000000-aa.jpg",
+        "gate/2026-11-23/1795446940942-bb.jpg",
+        "yard/2026-11-23/1795446951742-cc.jpg",
+    ]
+    for place in places:
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).touch()
+    os.utime(tmp_path / places[0])  # written again last, of the oldest event
+    assert newest_pictures(tmp_path, 2) == [tmp_path / places[2], tmp_path / places[1]]
+    assert newest_pictures(tmp_path / "none", 2) == []

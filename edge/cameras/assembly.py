@@ -15,7 +15,8 @@ from edge.detector import OnnxDetector
 from edge.events.former import FormerEvents
 from edge.events.publish.all import Publishers
 from edge.events.publish.base import Publisher
-from edge.events.sink import EventsSink
+from edge.events.sink import SNAPSHOTS, EventsSink
+from edge.events.snapshots import newest_pictures
 from edge.loaded_model import LoadedModel
 from edge.lookouts import Lookout, Lookouts, LookoutsTold
 from edge.run_folder import RunFolder
@@ -240,9 +241,7 @@ class Assembly:
 
     def attached(self) -> tuple[list[Path], list[Path]]:
         """For MLflow: files that are whole once it is closed, and the last pictures of events."""
-        snapshots = (self._folder.path / "snapshots").rglob("*.jpg")
-        newest = sorted(snapshots, key=lambda path: path.stat().st_mtime, reverse=True)
-        return self._lookouts.outputs, newest[:MOST_PICTURES]
+        return self._lookouts.outputs, newest_pictures(self._folder.path / SNAPSHOTS, MOST_PICTURES)
 
     def tell_state(self, camera: str, status: SourceStatus) -> None:
         """Tell those who are told of events how a camera is doing."""

@@ -43,6 +43,12 @@ MOST_A_FRAME = 3
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
+def newest_pictures(folder: Path, most: int) -> list[Path]:
+    """The pictures of the newest events of all cameras, the newest first. Their names sort by time: nothing is asked of
+    files that may be deleted meanwhile."""
+    return sorted(folder.glob("*/*/*.jpg"), key=lambda path: path.name, reverse=True)[:most]
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """A picture of an event: where it lies, and what it shows where, how sure and when (seconds of the source)."""
